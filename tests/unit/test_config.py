@@ -1,0 +1,116 @@
+"""config.py"""
+
+from pathlib import Path
+
+import pytest
+
+from ubiety.config import (
+    Config,
+    ConfigError,
+    Listen,
+    data_directory,
+    load_config,
+    render_toml,
+    write_default,
+)
+
+
+def load(path: Path, environment: dict[str, str] | None = None, **overrides: object) -> Config:
+    return load_config(path, overrides, environment or {})
+
+
+def test_defaults_of_a_new_installation(tmp_path: Path) -> None:
+    config = load(tmp_path, domain="example.org")
+    assert config.c2s == (Listen("0.0.0.0", 5222), Listen("::", 5222))
+    assert config.c2s_tls[0].port == 5223
+    assert config.api[1] == Listen("::", 8443)
+    assert config.url == f"sqlite:///{tmp_path}/ubiety.db"
+    assert config.control_socket == tmp_path / "control.sock"
+
+
+def test_without_a_domain_the_error_names_the_flag(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--domain"):
+        load(tmp_path)
+
+
+def test_the_domain_is_remembered(tmp_path: Path) -> None:
+    path = write_default(load(tmp_path, domain="example.org"))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert load(tmp_path).domain == "example.org"
+
+
+def test_another_domain_later_is_refused_with_the_cure(tmp_path: Path) -> None:
+    write_default(load(tmp_path, domain="example.org"))
+    with pytest.raises(ConfigError, match=r"ubiety domain add example\.com"):
+        load(tmp_path, domain="example.com")
+
+
+def test_flag_wins_over_environment_and_environment_over_file(tmp_path: Path) -> None:
+    (tmp_path / "ubiety.toml").write_text('[node]\ndomain = "example.org"\n[listen]\nc2s_port = 1\n')
+    assert load(tmp_path).c2s_port == 1
+    assert load(tmp_path, {"UBIETY_C2S_PORT": "2"}).c2s_port == 2
+    assert load(tmp_path, {"UBIETY_C2S_PORT": "2"}, c2s_port=3).c2s_port == 3
+    assert load(tmp_path, {"UBIETY_LISTEN": "127.0.0.1, [::1]"}).hosts == ("127.0.0.1", "::1")
+
+
+def test_what_was_rendered_reads_back_the_same(tmp_path: Path) -> None:
+    config = Config(
+        data_dir=tmp_path,
+        domain="example.org",
+        node="n2",
+        hosts=("127.0.0.1",),
+        c2s_port=0,
+        c2s_tls_port=0,
+        api_port=4,
+        database_url='postgresql+psycopg://u:a"b\\c@/d',
+        certificate=tmp_path / "c.pem",
+        private_key=tmp_path / "k.pem",
+        hostnames=("im.example.org",),
+    )
+    (tmp_path / "ubiety.toml").write_text(render_toml(config))
+    assert load(tmp_path) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[listen\n", "cannot be read"),
+        ("[listen]\nport = 1\n", r"\[listen\] port is not known"),
+        ("c2s_port = 1\n", "outside of a section"),
+        ("[listen]\nc2s_port = 70000\n", "from 0 to 65535"),
+        ("[listen]\nc2s_port = true\n", "from 0 to 65535"),
+        ('[listen]\nc2s_port = "many"\n', "from 0 to 65535"),
+        ("[listen]\nhosts = 5\n", "list of texts"),
+        ("[node]\nname = 5\n", "must be a text"),
+        ('[tls]\ncertificate = "/c.pem"\n', "private_key"),
+        ("[listen]\nc2s_port = 5223\n", "same port: 5223, 5223, 8443"),
+    ],
+)
+def test_a_faulty_file_is_refused_with_its_cause(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "ubiety.toml").write_text(text)
+    with pytest.raises(ConfigError, match=complaint):
+        load(tmp_path, domain="example.org")
+
+
+@pytest.mark.parametrize("domain", ["a b", "a@b", "http://x", '"', "a\n"])
+def test_what_is_no_domain_is_refused(tmp_path: Path, domain: str) -> None:
+    with pytest.raises(ConfigError, match="not a domain name"):
+        load(tmp_path, domain=domain)
+
+
+def test_data_directory_is_found_in_the_right_order(tmp_path: Path) -> None:
+    assert data_directory(tmp_path, {"UBIETY_DATA": "/elsewhere"}) == tmp_path
+    assert data_directory(None, {"UBIETY_DATA": "/elsewhere"}) == Path("/elsewhere")
+    assert data_directory(None, {}) == Path.cwd() / "ubiety-data"
+
+
+def test_directories_are_closed_to_others(tmp_path: Path) -> None:
+    config = load(tmp_path / "new", domain="example.org")
+    config.make_directories()
+    for path in (config.data_dir, config.certificates_dir, config.log_file.parent):
+        assert path.stat().st_mode & 0o777 == 0o700
+
+
+def test_listen_addresses_are_written_as_in_urls() -> None:
+    assert str(Listen("::1", 5222)) == "[::1]:5222"
+    assert str(Listen("127.0.0.1", 80)) == "127.0.0.1:80"
