@@ -1,0 +1,1 @@
+"""Shared test helpers: a raw XMPP client of our own make, independent of the code under test."""
