@@ -1,0 +1,1 @@
+"""XMPP protocol cores: bytes and time come in, effects go out as values."""
