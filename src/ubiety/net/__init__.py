@@ -1,0 +1,1 @@
+"""All sockets: listeners, TLS and the drivers of the sans-IO cores."""
