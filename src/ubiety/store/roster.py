@@ -1,0 +1,224 @@
+"""Contact lists: one row per person and contact, the groups beside it (RFC 6121 §2).
+
+A row also exists for a contact that is not in the list (``listed`` 0) but has asked to subscribe
+(``pending_in``) or was approved in advance. Callers compose these functions in one write: both sides of a
+subscription, the version, the item.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from ubiety.store.sql import Sql
+
+#: Values of ``subscription``, also the lowest two bits of the packed flags (RFC 6121 §2.1.2.5).
+NONE, TO, FROM, BOTH = range(4)
+#: The other bits of the packed flags.
+ASK, PENDING_IN, APPROVED, LISTED = 4, 8, 16, 32
+
+FLAGS = "subscription + 4 * ask + 8 * pending_in + 16 * approved + 32 * listed"
+ITEM = f"i.contact_id, a.jid, i.name, {FLAGS}, i.state"
+
+PACKED = Sql(f"SELECT contact_id, {FLAGS} FROM roster_items WHERE user_id = :user_id ORDER BY contact_id")
+ITEMS = Sql(
+    f"SELECT {ITEM} FROM roster_items i JOIN addresses a ON a.id = i.contact_id"
+    " WHERE i.user_id = :user_id ORDER BY i.contact_id"
+)
+ITEM_OF = Sql(
+    f"SELECT {ITEM} FROM roster_items i JOIN addresses a ON a.id = i.contact_id"
+    " WHERE i.user_id = :user_id AND i.contact_id = :contact_id"
+)
+GROUPS = Sql("SELECT contact_id, name FROM roster_groups WHERE user_id = :user_id ORDER BY contact_id, name")
+GROUPS_OF = Sql(
+    "SELECT name FROM roster_groups WHERE user_id = :user_id AND contact_id = :contact_id ORDER BY name"
+)
+PUT = Sql(
+    "INSERT INTO roster_items (user_id, contact_id, name, listed)"
+    " VALUES (:user_id, :contact_id, :name, :listed)"
+    " ON CONFLICT (user_id, contact_id) DO UPDATE SET name = excluded.name, listed = excluded.listed"
+)
+SET_SUBSCRIPTION = Sql(
+    "INSERT INTO roster_items (user_id, contact_id, subscription, ask, approved, listed)"
+    " VALUES (:user_id, :contact_id, :subscription, :ask, :approved, :listed)"
+    " ON CONFLICT (user_id, contact_id) DO UPDATE SET subscription = excluded.subscription,"
+    " ask = excluded.ask, approved = excluded.approved, listed = excluded.listed"
+)
+SET_PENDING = Sql(
+    "INSERT INTO roster_items (user_id, contact_id, pending_in, pending_stanza, listed)"
+    " VALUES (:user_id, :contact_id, 1, :stanza, 0)"
+    " ON CONFLICT (user_id, contact_id)"
+    " DO UPDATE SET pending_in = 1, pending_stanza = excluded.pending_stanza"
+)
+CLEAR_PENDING = Sql(
+    "UPDATE roster_items SET pending_in = 0, pending_stanza = NULL"
+    " WHERE user_id = :user_id AND contact_id = :contact_id"
+)
+SET_STATE = Sql(
+    "UPDATE roster_items SET state = :state WHERE user_id = :user_id AND contact_id = :contact_id"
+)
+PENDING = Sql(
+    "SELECT i.contact_id, a.jid, i.pending_stanza FROM roster_items i JOIN addresses a ON a.id = i.contact_id"
+    " WHERE i.user_id = :user_id AND i.pending_in = 1 ORDER BY i.contact_id"
+)
+DELETE_ITEM = Sql("DELETE FROM roster_items WHERE user_id = :user_id AND contact_id = :contact_id")
+DELETE_GROUPS = Sql("DELETE FROM roster_groups WHERE user_id = :user_id AND contact_id = :contact_id")
+ADD_GROUP = Sql("INSERT INTO roster_groups (user_id, contact_id, name) VALUES (:user_id, :contact_id, :name)")
+COUNTS = Sql(
+    "SELECT COALESCE(SUM(listed), 0), COALESCE(SUM(CASE WHEN subscription >= 2 THEN 1 ELSE 0 END), 0)"
+    " FROM roster_items WHERE user_id = :user_id"
+)
+HOLDERS = Sql(f"SELECT user_id, {FLAGS} FROM roster_items WHERE contact_id = :contact_id ORDER BY user_id")
+BUMP = Sql(
+    "UPDATE users SET roster_version = roster_version + 1 WHERE id = :user_id RETURNING roster_version"
+)
+PRUNE = Sql(
+    "DELETE FROM roster_items WHERE user_id = :user_id AND contact_id = :contact_id AND subscription = 0"
+    " AND ask = 0 AND pending_in = 0 AND approved = 0 AND listed = 0"
+)
+
+
+class Item(NamedTuple):
+    """One contact of one person, ready to be rendered."""
+
+    contact_id: int
+    jid: str
+    name: str
+    flags: int
+    state: int
+    groups: tuple[str, ...]
+
+    @property
+    def subscription(self) -> int:
+        """``NONE``, ``TO``, ``FROM`` or ``BOTH``."""
+        return self.flags & 3
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the person sees it in the contact list."""
+        return bool(self.flags & LISTED)
+
+
+class Pending(NamedTuple):
+    """A subscription request that waits for an answer; ``stanza`` is canonical bytes (RFC 6121 §3.1.3)."""
+
+    contact_id: int
+    jid: str
+    stanza: bytes
+
+
+class Counts(NamedTuple):
+    """How long a contact list is, and how many people watch its owner."""
+
+    contacts: int
+    watchers: int
+
+
+def load_packed(conn: Connection, user_id: int) -> list[tuple[int, int]]:
+    """Return (contact's address id, flags) of all rows, by address id."""
+    return PACKED.rows(conn, user_id=user_id)
+
+
+def load_items(conn: Connection, user_id: int) -> list[Item]:
+    """Return all rows with names and groups, two queries; unlisted ones too (see ``Item.is_listed``)."""
+    groups: dict[int, tuple[str, ...]] = {}
+    for contact_id, name in GROUPS.rows(conn, user_id=user_id):
+        groups[contact_id] = (*groups.get(contact_id, ()), name)
+    return [Item._make((*row, groups.get(row[0], ()))) for row in ITEMS.rows(conn, user_id=user_id)]
+
+
+def load_item(conn: Connection, user_id: int, contact_id: int) -> Item | None:
+    """Return one row with its groups."""
+    row = ITEM_OF.one(conn, user_id=user_id, contact_id=contact_id)
+    if row is None:
+        return None
+    names = GROUPS_OF.rows(conn, user_id=user_id, contact_id=contact_id)
+    return Item._make((*row, tuple(name for (name,) in names)))
+
+
+def put_item(
+    conn: Connection,
+    user_id: int,
+    contact_id: int,
+    name: str,
+    groups: Iterable[str] = (),
+    *,
+    listed: bool = True,
+) -> None:
+    """Add a contact or change name and groups; the subscription stays as it is (RFC 6121 §2.3)."""
+    PUT.run(conn, user_id=user_id, contact_id=contact_id, name=name, listed=int(listed))
+    DELETE_GROUPS.run(conn, user_id=user_id, contact_id=contact_id)
+    ADD_GROUP.run_many(
+        conn,
+        [{"user_id": user_id, "contact_id": contact_id, "name": g} for g in dict.fromkeys(groups)],
+    )
+
+
+def remove_item(conn: Connection, user_id: int, contact_id: int) -> bool:
+    """Delete the row with all that it says; False if there was none (RFC 6121 §2.5)."""
+    DELETE_GROUPS.run(conn, user_id=user_id, contact_id=contact_id)
+    return DELETE_ITEM.run(conn, user_id=user_id, contact_id=contact_id) > 0
+
+
+def set_subscription(
+    conn: Connection,
+    user_id: int,
+    contact_id: int,
+    subscription: int,
+    *,
+    ask: bool = False,
+    approved: bool = False,
+    listed: bool = True,
+) -> None:
+    """Store one side of a subscription; a waiting request is untouched. An empty, unlisted row goes away."""
+    SET_SUBSCRIPTION.run(
+        conn,
+        user_id=user_id,
+        contact_id=contact_id,
+        subscription=subscription,
+        ask=int(ask),
+        approved=int(approved),
+        listed=int(listed),
+    )
+    if not listed:
+        PRUNE.run(conn, user_id=user_id, contact_id=contact_id)
+
+
+def set_pending(conn: Connection, user_id: int, contact_id: int, stanza: bytes) -> None:
+    """Remember that the contact asked to subscribe; the newest request counts."""
+    SET_PENDING.run(conn, user_id=user_id, contact_id=contact_id, stanza=stanza)
+
+
+def clear_pending(conn: Connection, user_id: int, contact_id: int) -> bool:
+    """Forget the contact's request; False if there was no row."""
+    had = CLEAR_PENDING.run(conn, user_id=user_id, contact_id=contact_id) > 0
+    PRUNE.run(conn, user_id=user_id, contact_id=contact_id)
+    return had
+
+
+def load_pending(conn: Connection, user_id: int) -> list[Pending]:
+    """Return the requests that wait for this person's answer."""
+    return [Pending(*row) for row in PENDING.rows(conn, user_id=user_id)]
+
+
+def set_state(conn: Connection, user_id: int, contact_id: int, state: int) -> None:
+    """Store the opaque number that contact list files carry along."""
+    SET_STATE.run(conn, user_id=user_id, contact_id=contact_id, state=state)
+
+
+def count(conn: Connection, user_id: int) -> Counts:
+    """Count contacts and watchers."""
+    row = COUNTS.one(conn, user_id=user_id)
+    assert row is not None
+    return Counts(int(row[0]), int(row[1]))
+
+
+def load_holders(conn: Connection, contact_id: int) -> list[tuple[int, int]]:
+    """Return (user id, flags) of everybody who has a row for this address."""
+    return HOLDERS.rows(conn, contact_id=contact_id)
+
+
+def bump_version(conn: Connection, user_id: int) -> int:
+    """Give the contact list its next version and return it (RFC 6121 §2.6)."""
+    version: int = BUMP.value(conn, user_id=user_id)
+    return version

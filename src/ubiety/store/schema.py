@@ -1,0 +1,297 @@
+"""The tables, as SQLAlchemy metadata (design: "Data").
+
+Rules that hold for all of them:
+
+* People are referred to by ``users.id``, addresses by ``addresses.id``; both are never used a second time.
+* Times are seconds since 1970 as double precision. Flags that the login packs into one number are 0 or 1.
+* The ledger's tables (``messages``, ``deliveries``, ``archive``) have no foreign keys: a reference check
+  per row would double the cost of a message, and a row for somebody deleted meanwhile must not spoil the
+  batch. ``messages.gc_messages`` tidies up after them.
+* Tables that are read "all of one person" are clustered by person (``WITHOUT ROWID`` on SQLite).
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+    true,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+#: SQLite numbers rows itself only in a column of type INTEGER.
+Identity = BigInteger().with_variant(Integer, "sqlite")
+
+addresses = Table(
+    "addresses",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("jid", Text, nullable=False, unique=True),
+    Column("merged_into", BigInteger, ForeignKey("addresses.id")),
+    sqlite_autoincrement=True,
+)
+
+domains = Table(
+    "domains",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("kind", String(16), nullable=False, server_default="local"),
+    Column("is_default", Boolean, nullable=False, server_default=false()),
+    Column("created", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("address_id", BigInteger, ForeignKey("addresses.id"), nullable=False, unique=True),
+    Column("userid", Text, nullable=False),
+    Column("domain_id", BigInteger, ForeignKey("domains.id"), nullable=False),
+    Column("display_name", Text, nullable=False, server_default=""),
+    Column("given_name", Text, nullable=False, server_default=""),
+    Column("surname", Text, nullable=False, server_default=""),
+    Column("mail", Text, nullable=False, server_default=""),
+    Column("sip_uri", Text, nullable=False, server_default=""),
+    Column("directory_uri", Text, nullable=False, server_default=""),
+    Column("department", Text, nullable=False, server_default=""),
+    Column("title", Text, nullable=False, server_default=""),
+    Column("phone", Text, nullable=False, server_default=""),
+    Column("enabled", Boolean, nullable=False, server_default=true()),
+    Column("set_id", Integer, nullable=False, server_default=text("1")),
+    Column("auth", String(16), nullable=False, server_default="local"),
+    Column("scram", Text),
+    Column("roster_version", BigInteger, nullable=False, server_default=text("0")),
+    Column("revision", BigInteger, nullable=False, server_default=text("1")),
+    Column("created", Double, nullable=False),
+    Column("last_login", Double),
+    Column("last_seen", Double),
+    Column("last_status", Text, nullable=False, server_default=""),
+    UniqueConstraint("domain_id", "userid"),
+    Index("ix_users_department", "department"),
+    sqlite_autoincrement=True,
+)
+
+roster_items = Table(
+    "roster_items",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("contact_id", BigInteger, ForeignKey("addresses.id"), primary_key=True),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("subscription", SmallInteger, nullable=False, server_default=text("0")),
+    Column("ask", SmallInteger, nullable=False, server_default=text("0")),
+    Column("pending_in", SmallInteger, nullable=False, server_default=text("0")),
+    Column("approved", SmallInteger, nullable=False, server_default=text("0")),
+    Column("listed", SmallInteger, nullable=False, server_default=text("1")),
+    Column("state", Integer, nullable=False, server_default=text("0")),
+    Column("pending_stanza", LargeBinary),
+    CheckConstraint("subscription BETWEEN 0 AND 3", name="subscription"),
+    Index("ix_roster_items_contact_id", "contact_id"),
+    sqlite_with_rowid=False,
+)
+
+roster_groups = Table(
+    "roster_groups",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("contact_id", BigInteger, ForeignKey("addresses.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Index("ix_roster_groups_contact_id", "contact_id"),
+    sqlite_with_rowid=False,
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("default_action", String(8)),
+    CheckConstraint("default_action IN ('allow', 'block')", name="default_action"),
+)
+
+policy_entries = Table(
+    "policy_entries",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("action", String(8), nullable=False),
+    Column("address_id", BigInteger, ForeignKey("addresses.id")),
+    Column("domain", Text),
+    UniqueConstraint("user_id", "address_id"),
+    UniqueConstraint("user_id", "domain"),
+    CheckConstraint("action IN ('allow', 'block')", name="action"),
+    CheckConstraint("(address_id IS NULL) <> (domain IS NULL)", name="one_target"),
+    Index("ix_policy_entries_address_id", "address_id"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Identity, primary_key=True, autoincrement=False),
+    Column("sender_id", BigInteger),
+    Column("recipient_id", BigInteger),
+    Column("stamp", Double, nullable=False),
+    Column("origin_id", Text),
+    Column("stanza", LargeBinary, nullable=False),
+)
+Index(
+    "ix_messages_origin",
+    messages.c.sender_id,
+    messages.c.stamp,
+    sqlite_where=messages.c.origin_id.is_not(None),
+    postgresql_where=messages.c.origin_id.is_not(None),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True),
+    Column("message_id", BigInteger, primary_key=True),
+    Index("ix_deliveries_message_id", "message_id"),
+    sqlite_with_rowid=False,
+)
+
+archive = Table(
+    "archive",
+    metadata,
+    Column("owner_id", BigInteger, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("message_id", BigInteger, nullable=False),
+    Column("peer_id", BigInteger, nullable=False),
+    Column("peer_resource", Text, nullable=False, server_default=""),
+    Column("direction", SmallInteger, nullable=False),
+    Index("ix_archive_owner_peer", "owner_id", "peer_id", "number"),
+    Index("ix_archive_message_id", "message_id"),
+    sqlite_with_rowid=False,
+)
+
+archive_prefs = Table(
+    "archive_prefs",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("default_action", String(8), nullable=False),
+    CheckConstraint("default_action IN ('always', 'never', 'roster')", name="default_action"),
+)
+
+archive_pref_entries = Table(
+    "archive_pref_entries",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("address_id", BigInteger, ForeignKey("addresses.id"), primary_key=True),
+    Column("action", String(8), nullable=False),
+    CheckConstraint("action IN ('always', 'never')", name="action"),
+    sqlite_with_rowid=False,
+)
+
+sm_streams = Table(
+    "sm_streams",
+    metadata,
+    Column("smid", Text, primary_key=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("h", BigInteger, nullable=False),
+    Column("updated", Double, nullable=False),
+    Index("ix_sm_streams_user_id", "user_id"),
+    Index("ix_sm_streams_updated", "updated"),
+    sqlite_with_rowid=False,
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("set_id", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("expires", Double, nullable=False, server_default=text("0")),
+)
+
+vcards = Table(
+    "vcards",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("xml", LargeBinary, nullable=False),
+    Column("photo_hash", String(40), nullable=False, server_default=""),
+)
+
+private_xml = Table(
+    "private_xml",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("ns", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("xml", LargeBinary, nullable=False),
+)
+
+pep_nodes = Table(
+    "pep_nodes",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("node", Text, nullable=False),
+    Column("options", Text, nullable=False, server_default="{}"),
+    UniqueConstraint("user_id", "node"),
+)
+
+pep_items = Table(
+    "pep_items",
+    metadata,
+    Column("node_id", BigInteger, ForeignKey("pep_nodes.id", ondelete="CASCADE"), primary_key=True),
+    Column("item_id", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("publisher", Text, nullable=False),
+    Column("stamp", Double, nullable=False),
+    Column("xml", LargeBinary, nullable=False),
+    Index("ix_pep_items_position", "node_id", "position"),
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Index("ix_audit_at", "at"),
+    sqlite_autoincrement=True,
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("permissions", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
