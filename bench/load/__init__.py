@@ -1,0 +1,1 @@
+"""The load generator: raw uvloop protocols that do as little as a client can."""
