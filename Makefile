@@ -12,7 +12,7 @@ JS := tests/interop/js
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run setup test lint bench soak clean test-packages bench-packages js
+.PHONY: help run setup test lint bench soak clean test-packages js
 
 help: ## show these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -37,7 +37,7 @@ lint: setup ## ruff, mypy, the import contract, sizes, documentation references
 	$(BIN)/python scripts/check_sizes.py
 	$(BIN)/python scripts/check_docs.py
 
-bench: setup bench-packages ## side by side with Prosody and ejabberd, one table
+bench: setup ## side by side with Prosody and ejabberd, one table
 	$(BIN)/python -m bench
 
 soak: setup test-packages js ## the long runs: 10 minutes of fuzzing and all tests marked soak
@@ -50,9 +50,6 @@ clean: ## remove what was built or installed here (not DATA)
 
 test-packages:
 	@scripts/system-packages test
-
-bench-packages:
-	@scripts/system-packages bench
 
 # The JavaScript client that the interop tests drive, from its lock file.
 ifneq ($(wildcard $(JS)/package.json),)
