@@ -4,7 +4,7 @@ Nobody parses the children until somebody asks (`element`, `child`); sending wri
 of the bytes as they came. What the bytes may look like is the business of `xmpp/xmlstream.py`.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -102,28 +102,41 @@ class Stanza:
         return head.encode()
 
 
-def from_element(element: Element, lang: str | None = None) -> Stanza:
-    """Return the stanza that this tree is; `lang` is the language in scope around it.
+def build(
+    kind: str, attrs: Mapping[str, str], lang: str | None, children: tuple[ChildName, ...], payload: bytes
+) -> Stanza:
+    """Return the stanza with these attributes in its head; `lang` is the language in scope around it.
 
-    Raises StanzaError (jid-malformed, bad-request) when its head is not valid.
+    Raises StanzaError (jid-malformed, bad-request) when the head is not valid.
     """
-    attrs = element.attrs
-    kind = element.name
-    if kind not in KINDS or element.ns != NS_CLIENT:
-        raise StanzaError("bad-request", f"{kind} is not a stanza")
+    get = attrs.get
+    type_ = get("type")
+    id_ = get("id")
+    if kind != "message":
+        _check_shape(kind, type_, id_, len(children))
+    to = get("to")
+    from_ = get("from")
+    try:
+        return Stanza(
+            kind,
+            to if to is None else parse(to),
+            from_ if from_ is None else parse(from_),
+            id_,
+            type_,
+            get("xml:lang", lang),
+            children,
+            payload,
+        )
+    except JidError as error:
+        raise StanzaError("jid-malformed", error.reason) from None  # RFC 6120 §8.3.3.8
+
+
+def from_element(element: Element, lang: str | None = None) -> Stanza:
+    """Return the stanza that this tree is; raises StanzaError as `build` does."""
+    if element.name not in KINDS or element.ns != NS_CLIENT:
+        raise StanzaError("bad-request", f"{element.name} is not a stanza")
     children = tuple([(child.ns, child.name) for child in element.elements])
-    type_ = attrs.get("type")
-    check_shape(kind, type_, attrs.get("id"), len(children))
-    return Stanza(
-        kind,
-        parse_address(attrs.get("to")),
-        parse_address(attrs.get("from")),
-        attrs.get("id"),
-        type_,
-        attrs.get("xml:lang", lang),
-        children,
-        write_content(element.children, NS_CLIENT),
-    )
+    return build(element.name, element.attrs, lang, children, write_content(element.children, NS_CLIENT))
 
 
 def parse_stanza(data: bytes) -> Stanza:
@@ -131,17 +144,7 @@ def parse_stanza(data: bytes) -> Stanza:
     return from_element(parse_element(data))
 
 
-def parse_address(text: str | None) -> Jid | None:
-    """Return the address in a head; raises StanzaError (jid-malformed, RFC 6120 §8.3.3.8)."""
-    if text is None:
-        return None
-    try:
-        return parse(text)
-    except JidError as error:
-        raise StanzaError("jid-malformed", error.reason) from None
-
-
-def check_shape(kind: str, type: str | None, id: str | None, children: int) -> None:
+def _check_shape(kind: str, type: str | None, id: str | None, children: int) -> None:
     """Raise StanzaError (bad-request) unless type, id and number of children fit the kind."""
     if kind == "iq":
         if type not in IQ_TYPES:
