@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine import URL, make_url
 
 from ubiety.store.errors import CommitUnknown, DatabaseUnavailable, StoreError, translate
@@ -86,12 +86,13 @@ class Database:
         """Bring the tables to the newest form; safe when several nodes start at once."""
         self.write_now(upgrade)
 
-    def open_driver_connection(self) -> Any:
-        """Return a new connection of the driver itself, set up like all others; the caller closes it."""
+    def open_driver_connection(self) -> PoolProxiedConnection:
+        """Return a new connection, set up like all others, for whoever talks to the driver himself.
+
+        Use its ``driver_connection``; end it with ``invalidate()``.
+        """
         with self._translated():
-            pooled = self._write_engine.raw_connection()
-            pooled.detach()
-            return pooled.driver_connection
+            return self._write_engine.raw_connection()
 
     def translate(self, error: Exception) -> StoreError | None:
         """Return the typed error for a driver's error, None for a mistake of our own."""

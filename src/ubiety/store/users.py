@@ -80,7 +80,10 @@ LOGIN_BY_ADDRESS = Sql(
     f"{_LOGIN} FROM users u JOIN addresses b ON b.id = u.address_id LEFT JOIN policies p ON p.user_id = u.id"
     " WHERE u.address_id = :who"
 )
-LOGIN_POLICY = Sql("SELECT action, address_id, domain FROM policy_entries WHERE user_id = :user_id")
+LOGIN_POLICY = Sql(
+    "SELECT e.action, e.address_id, a.jid, e.domain FROM policy_entries e"
+    " LEFT JOIN addresses a ON a.id = e.address_id WHERE e.user_id = :user_id"
+)
 
 
 _LIKE_SPECIAL = re.compile(r"[!%_]")
@@ -137,10 +140,11 @@ class Credentials(NamedTuple):
 
 
 class PolicyRule(NamedTuple):
-    """One entry of a person's lists: an address id or a domain, the other is None."""
+    """One entry of a person's lists: an address (id and text) or a domain, the other is None."""
 
     action: str
     address_id: int | None
+    jid: str | None
     domain: str | None
 
 
