@@ -35,7 +35,8 @@ async def prepare(
 ) -> Organisation:
     """Return the sample organisation of this installation; at the first start put it into the database.
 
-    `iterations` is the work to derive keys from a password, as the setting `password.iterations` has it. A start that was interrupted is taken up where it ended. Raises NotEmptyError, StoreError or OSError.
+    `iterations` is the work to derive keys from a password, as the setting `password.iterations` has it.
+    A start that was interrupted is taken up where it ended. Raises NotEmptyError, StoreError or OSError.
     """
     state_file = data_dir / STATE_FILE
     state = _read_state(state_file)
