@@ -1,0 +1,297 @@
+"""The composition root: the only place that knows all parts of a node."""
+
+import asyncio
+import fcntl
+import itertools
+import json
+import os
+import secrets
+import signal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from ubiety import __version__
+from ubiety.admin import live
+from ubiety.admin.live import LiveSessions
+from ubiety.clock import SystemClock
+from ubiety.config import Config
+from ubiety.declared import SETTINGS
+from ubiety.jid import parse
+from ubiety.net.c2s import ClientConnection
+from ubiety.net.certificates import Certificates
+from ubiety.net.listener import listen, port_of
+from ubiety.net.service import C2sService
+from ubiety.routing.homes import Homes, Person
+from ubiety.routing.router import Router
+from ubiety.settings import Settings
+from ubiety.store import domains, epochs, messages, streams, users
+from ubiety.store import settings as setting_rows
+from ubiety.store.database import Database
+from ubiety.store.errors import StoreError
+from ubiety.store.ledger import Ledger
+from ubiety.telemetry import Counters, Metrics, event
+from ubiety.users.context import Context
+from ubiety.users.features import handlers
+from ubiety.users.host import Host
+from ubiety.users.iq import Queries
+from ubiety.users.registration import Registration
+from ubiety.users.service import DAY, Users
+
+SET_ID = 1
+COUNTER_BITS = 40
+"""Bits of a message number below the epoch: 10^12 messages between two starts."""
+TIDY_SECONDS = 3600.0
+SLICE_SECONDS = 60.0
+
+
+class StartError(Exception):
+    """The node cannot start; the text names cause and cure."""
+
+
+class Node:
+    """One running node. Implements what operations see of it (``admin.context.Node``)."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.clock = SystemClock()
+        self.started = self.clock.now()
+        self.counters = Counters()
+        self.metrics = Metrics(self.counters)
+        self.settings = Settings(SETTINGS)
+        self.certificates = Certificates(
+            config.certificates_dir,
+            self.clock,
+            (config.certificate, config.private_key) if config.certificate and config.private_key else None,
+            config.hostnames,
+        )
+        self.homes = Homes()
+        self.database: Database
+        self.sessions: LiveSessions
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ports: dict[str, int] = {}
+        self._domains: list[str] = [config.domain]
+
+    # -- start and stop ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the database, load the directory, listen. Raises StartError, StoreError, ListenError."""
+        self._lock = _lock(self.config.lock_file)
+        self.database = Database(self.config.url)
+        await asyncio.get_running_loop().run_in_executor(None, self.database.migrate)
+        await self._load()
+        self.certificates.open(self._domains)
+        await self._compose()
+        await self._listen()
+        self._spawn(self._tidy())
+        self._spawn(self._count_slices())
+        event("node_started", version=__version__, node=self.config.node, ports=self._ports)
+
+    async def _load(self) -> None:
+        await self.database.write(_ensure_domain, self.config.domain, self.clock.now())
+        stored = await self.database.read(setting_rows.load)
+        for problem in self.settings.load({name: json.loads(value) for name, value in stored.items()}):
+            event("setting_ignored", level="warning", problem=problem)
+        await self.domains_changed()
+        people = await self.database.read(lambda conn: list(users.all_people(conn)))
+        for row in people:
+            self.homes.put(_person(row))
+        epoch = await self.database.write(epochs.next_epoch, SET_ID, self.config.node)
+        self._next_number = itertools.count(epoch << COUNTER_BITS).__next__
+
+    async def _compose(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.ledger = Ledger(self.database, loop)
+        self.router = Router()
+        self.context = Context(
+            homes=self.homes,
+            router=self.router,
+            database=self.database,
+            ledger=self.ledger,
+            settings=self.settings,
+            clock=self.clock,
+            counters=self.counters,
+            next_number=self._next_number,
+            defer=loop.call_soon,
+            spawn=self._spawn,
+            load=self._load_person,
+            domain=self.config.domain,
+        )
+        queries = Queries(self.context, handlers(self.context))
+        self.users = Users(self.context, queries)
+        self.router.routes = [self.users, Host(self.context, queries)]
+        self.sessions = LiveSessions(self.context, self.users)
+        self.service = C2sService(
+            self.context,
+            self.users,
+            self.certificates,
+            _secret(self.config.data_dir / "run" / "secret"),
+            Registration(self.context, self.people_changed),
+            loop,
+        )
+
+    async def _listen(self) -> None:
+        c2s = await listen(lambda: ClientConnection(self.service, False), self.config.c2s, "UBIETY_C2S_PORT")
+        tls = await listen(
+            lambda: ClientConnection(self.service, True), self.config.c2s_tls, "UBIETY_C2S_TLS_PORT"
+        )
+        self._servers = [*c2s, *tls]
+        self._ports = {"c2s": port_of(c2s), "c2s_tls": port_of(tls)}
+        self._write_ports()
+
+    def _write_ports(self) -> None:
+        path = self.config.ports_file
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(self._ports))
+        temporary.replace(path)
+
+    async def stop(self) -> None:
+        """Close streams, write what is queued, let go of the database."""
+        for server in self._servers:
+            server.close()
+        await self.service.stop()
+        await self.ledger.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, self.database.close)
+        self.config.ports_file.unlink(missing_ok=True)
+        event("node_stopped", node=self.config.node)
+
+    # -- what operations see ---------------------------------------------------------------------
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """The ports that the listeners really got."""
+        return self._ports
+
+    @property
+    def domains(self) -> Sequence[str]:
+        """The domains served here, the default one first."""
+        return self._domains
+
+    async def people_changed(self, address_ids: Sequence[int]) -> None:
+        """Take over from the database who was added, changed or deleted."""
+        for address_id in address_ids:
+            login = await self.database.read(users.load_login, address_id)
+            known = self.homes.at(address_id)
+            actor = self.context.actors.get(address_id)
+            if login is None:
+                if known is not None:
+                    self.homes.remove(known.user_id)
+            else:
+                person = Person(login.user_id, address_id, parse(login.jid), login.enabled, login.set_id)
+                self.homes.put(person)
+                if actor is not None:
+                    actor.person = person
+                    actor.policy = self.users.policy_of(login)
+            if actor is not None and (login is None or not login.enabled or login.jid != actor.jid.bare):
+                await self.sessions.end_user(actor, "not-authorized", "This account may not sign in.")
+                self.context.actors.pop(address_id, None)
+
+    async def domains_changed(self) -> None:
+        """Read the table of domains again."""
+        rows = [row for row in await self.database.read(domains.list_all) if row.kind == "local"]
+        rows.sort(key=lambda row: (not row.is_default, row.name))
+        self._domains = [row.name for row in rows]
+        self.homes.domains = set(self._domains)
+
+    async def announce(self, recipients: Sequence[str], subject: str, text: str) -> int:
+        """Send a message of the server to bare addresses."""
+        return await live.announce(self.context, recipients, subject, text)
+
+    # -- beside ------------------------------------------------------------------------------------
+
+    def _load_person(self, person: Person) -> Coroutine[Any, Any, Any]:
+        return self.users.load(person)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            event("task_failed", level="error", reason=f"{type(error).__name__}: {error}", exc_info=error)
+
+    async def _tidy(self) -> None:
+        """Remove what nobody needs any more, in small steps."""
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            try:
+                before = self.clock.now() - DAY
+                await self.database.write(streams.gc_streams, before)
+                after: int | None = 0
+                while after is not None:
+                    after = (await self.database.write(messages.gc_messages, before, after)).after
+            except StoreError as error:
+                event("tidying_failed", level="warning", reason=str(error))
+
+    async def _count_slices(self) -> None:
+        before = 0
+        while True:
+            await asyncio.sleep(SLICE_SECONDS)
+            before = self.counters.end_slice(before)
+
+
+def _person(row: users.Person) -> Person:
+    return Person(row.user_id, row.address_id, parse(row.jid), bool(row.enabled), row.set_id)
+
+
+def _ensure_domain(conn: Any, name: str, now: float) -> None:
+    if domains.find(conn, name) is None:
+        domains.add(conn, name, now, is_default=True)
+
+
+def _lock(path: Path) -> int:
+    """Hold the data directory for this process alone (design.md §1: it stands in for the leases)."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 32).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise StartError(
+            f"Another node (process {holder or 'unknown'}) serves {path.parent.parent}. "
+            "Stop it, or give this one a directory of its own with --data."
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor
+
+
+def _secret(path: Path) -> bytes:
+    """Return this installation's secret, made at the first start."""
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+async def _serve(config: Config, ready: Callable[[Node], Coroutine[Any, Any, None]]) -> int:
+    node = Node(config)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    await node.start()
+    try:
+        await ready(node)
+        await stopping.wait()
+    finally:
+        await node.stop()
+    return 0
+
+
+def run(config: Config, ready: Callable[[Node], Coroutine[Any, Any, None]]) -> int:
+    """Serve until a signal comes; ``ready`` is awaited once the node serves. Returns the exit status.
+
+    Raises StartError, ListenError, CertificateError or StoreError when the node cannot start.
+    """
+    return uvloop.run(_serve(config, ready))

@@ -1,0 +1,381 @@
+"""The connection of a client: socket, TLS and parser; everything that is decided is decided elsewhere.
+
+The driver's duty (style, principle 2): feed the core, perform its outputs in order, hand stanzas to
+the session. What the core asks for and cannot have at once runs as a task; the core holds further
+input back until it is answered.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ubiety.conditions import StanzaError
+from ubiety.directory import passwords
+from ubiety.net.service import C2sService
+from ubiety.net.tls import TlsLayer
+from ubiety.routing.sessions import Session
+from ubiety.stanza import Stanza
+from ubiety.store.errors import StoreError
+from ubiety.telemetry import event
+from ubiety.users.actor import User
+from ubiety.xmpp import outputs as out
+from ubiety.xmpp import sasl
+from ubiety.xmpp.c2s import C2sStream
+from ubiety.xmpp.outputs import Output
+from ubiety.xmpp.smacks import SmacksError
+
+HIGH_WATER = 256 * 1024
+"""Bytes unsent at which a client counts as congested."""
+HARD_LIMIT = 8 * 1024 * 1024
+"""Bytes unsent at which a client that does not read is cut off."""
+CLOSE_SECONDS = 5.0
+"""Time that a client has to take our last words."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """One socket of one client; the edge of at most one session."""
+
+    def __init__(self, service: C2sService, direct_tls: bool) -> None:
+        self._service = service
+        self._direct_tls = direct_tls
+        self._loop = service.loop
+        self._transport: asyncio.Transport | None = None
+        self._tls: TlsLayer | None = None
+        self._user: User | None = None
+        self._login_tasks: set[asyncio.Task[None]] = set()
+        self._core: C2sStream
+        self._closing = False
+        self.session: Session | None = None
+        self.congested = False
+        self.last_input = 0.0
+        self.asked = False  # was asked for a sign of life since the last input
+        self.address = ""
+
+    # -- the socket ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: refuse what is over the limits, wait for the pace, then read."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if peer else ""
+        self.last_input = self._service.now
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+        if not self._service.admit(self):
+            transport.abort()
+            return
+        if self._direct_tls:
+            self._tls = TlsLayer(self._service.tls_context())
+        hash_ = self._service.endpoint_hash() if self._direct_tls else None
+        self._core = C2sStream(
+            self._service.stream_config(), self._service.new_id, self._service.now, self._direct_tls, hash_
+        )
+        wait = self._service.accept_wait()
+        if wait > 0:
+            transport.pause_reading()
+            self._loop.call_later(wait, self.resume_reading)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the core and perform what it puts out."""
+        self.last_input = now = self._service.now
+        self.asked = False
+        if self._tls is not None:
+            data = self._decrypt(data)
+            if not data:
+                return
+        for output in self._core.receive(data, now):
+            if type(output) is Stanza:
+                if self.session is not None:
+                    self.session.receive(output)
+            else:
+                self._perform_one(output)
+
+    def _decrypt(self, data: bytes) -> bytes:
+        assert self._tls is not None and self._transport is not None
+        try:
+            plain, answer, closed = self._tls.receive(data)
+        except ssl.SSLError as error:
+            event("tls_failed", level="warning", address=self.address, reason=str(error))
+            self._transport.abort()
+            return b""
+        if answer:
+            self._transport.write(answer)
+        if closed:
+            self._transport.close()
+        return plain
+
+    def eof_received(self) -> bool:
+        """A half-closed socket is closed: a client that sends no more cannot be served."""
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Give the session to be resumed or ended."""
+        self._closing = True
+        self._service.gone(self)
+        for task in self._login_tasks:
+            task.cancel()
+        session, self.session = self.session, None
+        if session is not None and session.edge is self:
+            self._service.users.disconnect(session)
+        self._transport = None
+
+    def pause_writing(self) -> None:
+        """The client reads slowly."""
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.congested = False
+        if self.session is not None:
+            self.session.room_again()
+
+    # -- the edge of a session ---------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes. Never waits; a client that does not read is cut off at the hard limit."""
+        transport = self._transport
+        if transport is None or self._closing:
+            return
+        if self._tls is not None:
+            data = self._tls.send(data)
+        transport.write(data)
+        if self.congested and transport.get_write_buffer_size() > HARD_LIMIT:
+            event("slow_client_cut", level="warning", address=self.address)
+            transport.abort()
+
+    def pause_reading(self) -> None:
+        """Take no more from the client for now."""
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self._transport is not None and not self._closing and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def close(self, condition: str | None = None, text: str = "") -> None:
+        """End the stream and the connection."""
+        self._perform(self._core.close(condition, text))
+
+    @property
+    def secured_by(self) -> str:
+        """The TLS version, or "plain"."""
+        return self._tls.version if self._tls is not None else "plain"
+
+    # -- looked after by the service -----------------------------------------------------------------
+
+    @property
+    def negotiating(self) -> bool:
+        """No session yet."""
+        return self.session is None
+
+    def tick(self, now: float) -> None:
+        """Let the core act on the time."""
+        if not self._closing:
+            self._perform(self._core.tick(now))
+
+    def release_parser(self) -> None:
+        """Let go of the parser while nothing comes."""
+        self._core.release()
+
+    def abort(self) -> None:
+        """Cut the connection: the other side is gone."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- outputs of the core ---------------------------------------------------------------------------
+
+    def _perform(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if type(output) is Stanza:
+                if self.session is not None:
+                    self.session.receive(output)
+            else:
+                self._perform_one(output)
+
+    def _perform_one(self, output: Output) -> None:
+        if type(output) is out.Write:
+            self.write(output.data)
+            return
+        session = self.session
+        if session is not None:
+            if type(output) is out.SmAck:
+                self._acknowledge(session, output.h)
+                return
+            if type(output) is out.SmRequest:
+                session.acknowledgement_requested()
+                return
+        _PERFORM[type(output)](self, output)
+
+    def _acknowledge(self, session: Session, h: int) -> None:
+        try:
+            session.acknowledge(h)
+        except SmacksError as error:
+            self._perform(self._core.close(error.condition, error.text, error.detail))
+
+    def _close(self, _output: out.Close) -> None:
+        transport = self._transport
+        if transport is None or self._closing:
+            return
+        if self._tls is not None and self._tls.established:
+            transport.write(self._tls.close())
+        self._closing = True
+        transport.close()
+        self._loop.call_later(CLOSE_SECONDS, transport.abort)
+
+    def _start_tls(self, _output: out.StartTls) -> None:
+        self._tls = TlsLayer(self._service.tls_context())
+        self._perform(self._core.tls_ready(self._service.endpoint_hash(), self._service.now))
+
+    def _client_state(self, output: out.ClientState) -> None:
+        if self.session is not None:
+            self.session.set_inactive(not output.active)
+
+    def _session_ended(self, _output: out.SessionEnded) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            self._service.users.end(session, clean=True)
+
+    def _stanza_answered(self, output: out.StanzaAnswered) -> None:
+        session = self.session
+        if session is not None:
+            session.answered(output.data)
+
+    def _enable(self, output: out.SmEnableRequested) -> None:
+        session = self.session
+        if session is None:
+            return
+        smid, seconds = self._service.new_stream(output.resume, output.max)
+        # <enabled/> goes out before anything is counted: both sides count from there.
+        self._perform(self._core.enabled(smid, seconds, output.resume and seconds > 0))
+        self._service.users.enable(session, smid, seconds)
+
+    # -- what takes time -------------------------------------------------------------------------------
+
+    def _run(self, work: Coroutine[Any, Any, list[Output]]) -> None:
+        task = self._loop.create_task(self._finish(work))
+        self._login_tasks.add(task)
+        task.add_done_callback(self._login_tasks.discard)
+
+    async def _finish(self, work: Coroutine[Any, Any, list[Output]]) -> None:
+        try:
+            outputs = await work
+        except StoreError as error:
+            event("login_failed", level="error", address=self.address, reason=str(error))
+            outputs = self._core.refused("temporary-auth-failure", "The database does not answer.")
+            outputs = outputs or self._core.close("internal-server-error")
+        except Exception:
+            self._perform(self._core.close("internal-server-error"))
+            raise
+        if not self._closing:
+            self._perform(outputs)
+
+    def _credentials_needed(self, output: out.CredentialsNeeded) -> None:
+        self._run(self._find_credentials(output))
+
+    async def _find_credentials(self, output: out.CredentialsNeeded) -> list[Output]:
+        account = await self._service.begin_login(self.address, output.username, output.domain)
+        if account is None:
+            return self._core.refused("temporary-auth-failure", "Too many attempts. Try again later.")
+        return self._core.credentials(_keys(account.scram, output.hash_name), self._service.now)
+
+    def _password_needed(self, output: out.PasswordNeeded) -> None:
+        self._run(self._check_password(output))
+
+    async def _check_password(self, output: out.PasswordNeeded) -> list[Output]:
+        account = await self._service.begin_login(self.address, output.username, output.domain)
+        if account is None:
+            return self._core.refused("temporary-auth-failure", "Too many attempts. Try again later.")
+        ok = await self._loop.run_in_executor(
+            self._service.hashing, _is_password, account.scram, output.password
+        )
+        return self._core.password_checked(ok, self._service.now)
+
+    def _authentication_failed(self, output: out.AuthenticationFailed) -> None:
+        self._service.login_failed(self.address, output.username, self._core.domain)
+
+    def _authenticated(self, output: out.Authenticated) -> None:
+        self._run(self._authorise(output))
+
+    async def _authorise(self, output: out.Authenticated) -> list[Output]:
+        user = await self._service.authorise(self.address, output)
+        if user is None:
+            return self._core.refused("account-disabled", "This account may not sign in.")
+        self._user = user
+        return self._core.authorised()
+
+    def _registration_requested(self, output: out.RegistrationRequested) -> None:
+        self._run(self._register(output))
+
+    async def _register(self, output: out.RegistrationRequested) -> list[Output]:
+        return [out.Write(await self._service.register(self.address, output.stanza, output.domain))]
+
+    def _bind_requested(self, output: out.BindRequested) -> None:
+        assert self._user is not None
+        resource = output.resource or self._service.new_resource()
+        try:
+            session = self._service.users.bind(self._user, resource, self)
+        except StanzaError as error:
+            self._perform(self._core.bind_failed(error.condition, error.text))
+            return
+        self._begin(session)
+        self._perform(self._core.bound(session.jid))
+
+    def _begin(self, session: Session) -> None:
+        session.remote_address = self.address
+        self.session = session
+        self._service.logged_in(self)
+
+    def _resume_requested(self, output: out.SmResumeRequested) -> None:
+        self._run(self._resume(output))
+
+    async def _resume(self, output: out.SmResumeRequested) -> list[Output]:
+        users, user = self._service.users, self._user
+        assert user is not None
+        session = await users.resumable(user, output.previd)
+        if session is None or session.smacks is None:
+            h = await users.settled_before(user, output.previd)
+            return self._core.resume_failed("item-not-found", h)
+        if self._closing:
+            return []
+        try:
+            again = users.resume(session, self, output.h)
+        except SmacksError as error:
+            return self._core.close(error.condition, error.text, error.detail)
+        self._begin(session)
+        self._perform(self._core.resumed(session.jid, output.previd, session.smacks.h, again))
+        session.resumed()
+        return []
+
+
+_PERFORM: dict[type, Callable[[ClientConnection, Any], None]] = {
+    out.Close: ClientConnection._close,
+    out.StartTls: ClientConnection._start_tls,
+    out.CredentialsNeeded: ClientConnection._credentials_needed,
+    out.PasswordNeeded: ClientConnection._password_needed,
+    out.Authenticated: ClientConnection._authenticated,
+    out.AuthenticationFailed: ClientConnection._authentication_failed,
+    out.RegistrationRequested: ClientConnection._registration_requested,
+    out.BindRequested: ClientConnection._bind_requested,
+    out.StanzaAnswered: ClientConnection._stanza_answered,
+    out.SessionEnded: ClientConnection._session_ended,
+    out.SmEnableRequested: ClientConnection._enable,
+    out.SmResumeRequested: ClientConnection._resume_requested,
+    out.ClientState: ClientConnection._client_state,
+    out.SmAck: lambda _connection, _output: None,  # without a session there is nothing to count
+    out.SmRequest: lambda _connection, _output: None,
+}
+
+
+def _keys(scram: str | None, hash_name: str) -> sasl.ScramKeys | None:
+    return passwords.load_keys(scram).get(hash_name) if scram else None
+
+
+def _is_password(scram: str | None, password: str) -> bool:
+    """Compare a password from PLAIN; takes as long for people who do not exist."""
+    keys = _keys(scram, passwords.HASHES[0])
+    if keys is None:
+        sasl.derive_keys("nobody", b"nobody's own salt", passwords.ITERATIONS.default)
+        return False
+    return sasl.check_password(keys, password)

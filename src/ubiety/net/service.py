@@ -1,0 +1,321 @@
+"""What all client connections share: limits and pace, accounts, and the look-after of idle ones."""
+
+import asyncio
+import secrets
+import ssl
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from ubiety.net.certificates import Certificates
+from ubiety.net.pacing import (
+    ACCEPT_RATE,
+    ADDRESS_CONNECTIONS,
+    LOGIN_RATE,
+    NEGOTIATING,
+    Backoff,
+    Pace,
+    TokenBucket,
+)
+from ubiety.routing.sessions import Session
+from ubiety.settings import Setting
+from ubiety.stanza import Stanza
+from ubiety.store import users as rows
+from ubiety.telemetry import event
+from ubiety.users.actor import User
+from ubiety.users.context import Context
+from ubiety.users.preferences import PING_SECONDS, RESUME_SECONDS
+from ubiety.users.service import Users
+from ubiety.xmpp.features import C2sConfig
+from ubiety.xmpp.outputs import Authenticated
+from ubiety.xmpp.xmlstream import Limits
+
+TLS_REQUIRED = Setting(
+    "c2s.tls_required", bool, True, "", "Clients must use TLS before they log in.", "reconnect"
+)
+CHANNEL_BINDING = Setting(
+    "c2s.channel_binding",
+    bool,
+    False,
+    "",
+    "Offer SCRAM with channel binding (-PLUS), type tls-server-end-point.",
+    "reconnect",
+)
+REGISTRATION = Setting(
+    "c2s.registration",
+    bool,
+    False,
+    "",
+    "Strangers may make accounts for themselves (in-band registration).",
+    "reconnect",
+)
+STANZA_BYTES = Setting(
+    "c2s.stanza_bytes",
+    int,
+    262_144,
+    "bytes",
+    "Size of the largest stanza that a client may send.",
+    "reconnect",
+    minimum=10_000,
+    maximum=10_000_000,
+)
+ALL = (TLS_REQUIRED, CHANNEL_BINDING, REGISTRATION, STANZA_BYTES)
+
+SWEEP_SECONDS = 1.0
+RELEASE_SECONDS = 30.0
+"""Silence after which a connection's parser is let go (design.md §4)."""
+ANSWER_SECONDS = 30.0
+"""Time that a silent client has to give a sign of life."""
+MAX_LOGIN_WAIT = 30.0
+
+
+class Connection(Protocol):
+    """A connection as the service looks after it."""
+
+    address: str
+    last_input: float
+    asked: bool
+    session: Session | None
+
+    @property
+    def negotiating(self) -> bool:
+        """No session yet."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+
+    def tick(self, now: float) -> None:
+        """Let the core act on the time."""
+
+    def release_parser(self) -> None:
+        """Let go of the parser."""
+
+    def close(self, condition: str | None = None, text: str = "") -> None:
+        """End the stream."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
+
+
+class Registrar(Protocol):
+    """Makes accounts for strangers, where a setting allows it (XEP-0077)."""
+
+    async def register(self, address: str, stanza: Stanza, domain: str) -> bytes:
+        """Answer a registration query that came before login."""
+
+
+class C2sService:
+    """One per node."""
+
+    def __init__(
+        self,
+        context: Context,
+        users: Users,
+        certificates: Certificates,
+        secret: bytes,
+        registrar: Registrar,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.context = context
+        self.users = users
+        self.loop = loop
+        self.now = loop.time()  # read once a second and per batch of events: exact enough for time-outs
+        self.hashing = ThreadPoolExecutor(2, "password")
+        self._certificates = certificates
+        self._secret = secret
+        self._registrar = registrar
+        self._connections: set[Connection] = set()
+        self._by_address: Counter[str] = Counter()
+        self._negotiating: Counter[str] = Counter()
+        settings = context.settings
+        self._accepts = TokenBucket(settings.get(ACCEPT_RATE), self.now)
+        self._logins = Pace(settings.get(LOGIN_RATE), MAX_LOGIN_WAIT)
+        settings.watch(LOGIN_RATE, self._logins.set_rate)
+        self._address_backoff = Backoff(free=10, most=60.0)
+        self._account_backoff = Backoff(free=5, most=10.0)
+        self._config: C2sConfig | None = None
+        for setting in ALL:
+            settings.watch(setting, self._forget_config)
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweep()
+
+    # -- connections come and go -----------------------------------------------------------------
+
+    def admit(self, connection: Connection) -> bool:
+        """Take a new connection in unless its address has too many."""
+        self.now = self.loop.time()
+        settings, address = self.context.settings, connection.address
+        if self._by_address[address] >= settings.get(ADDRESS_CONNECTIONS) or self._negotiating[
+            address
+        ] >= settings.get(NEGOTIATING):
+            self.context.counters.refused_connections += 1
+            event("connection_refused", level="warning", address=address, reason="too many from this address")
+            return False
+        self._connections.add(connection)
+        self._by_address[address] += 1
+        self._negotiating[address] += 1
+        self.context.counters.sockets += 1
+        return True
+
+    def accept_wait(self) -> float:
+        """Return how long a new connection must wait before it is read."""
+        return self._accepts.reserve(self.now)
+
+    def logged_in(self, connection: Connection) -> None:
+        """A connection has its session."""
+        self._count_down(self._negotiating, connection.address)
+
+    def gone(self, connection: Connection) -> None:
+        """A connection is closed."""
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        self._count_down(self._by_address, connection.address)
+        if connection.negotiating:
+            self._count_down(self._negotiating, connection.address)
+        self.context.counters.sockets -= 1
+
+    @staticmethod
+    def _count_down(counter: Counter[str], address: str) -> None:
+        counter[address] -= 1
+        if counter[address] <= 0:
+            del counter[address]
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    # -- what a stream needs -----------------------------------------------------------------------
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return the TLS context of now: a renewed certificate is used at once."""
+        return self._certificates.current.context
+
+    def endpoint_hash(self) -> bytes | None:
+        """Return the certificate's hash for channel binding (RFC 5929 §4)."""
+        return self._certificates.current.endpoint_hash
+
+    def new_id(self) -> str:
+        """Return a random id that nobody can guess."""
+        return secrets.token_urlsafe(18)
+
+    def new_resource(self) -> str:
+        """Return a resource for a client that names none."""
+        return f"ubiety-{secrets.token_hex(6)}"
+
+    def new_stream(self, resume: bool, wanted: int | None) -> tuple[str, int]:
+        """Return id and resumption time (0: not resumable) for stream management."""
+        seconds = self.context.settings.get(RESUME_SECONDS) if resume else 0
+        if wanted:
+            seconds = min(seconds, wanted)
+        return secrets.token_urlsafe(18), seconds
+
+    def stream_config(self) -> C2sConfig:
+        """Return what streams that begin now are negotiated with."""
+        if self._config is None:
+            get = self.context.settings.get
+            self._config = C2sConfig(
+                domains=lambda domain: domain in self.context.homes.domains,
+                default_domain=self.context.domain,
+                secret=self._secret,
+                tls_required=get(TLS_REQUIRED),
+                plus=get(CHANNEL_BINDING),
+                registration=get(REGISTRATION),
+                limits=Limits(stanza_bytes=get(STANZA_BYTES)),
+            )
+        return self._config
+
+    def _forget_config(self, _value: object) -> None:
+        self._config = None
+
+    # -- accounts ------------------------------------------------------------------------------------
+
+    async def begin_login(self, address: str, username: str, domain: str) -> rows.Credentials | None:
+        """Find an account, at the pace of logins and after the back-off for wrong passwords.
+
+        Returns None when the caller must come back later. An account that does not exist has no keys.
+        """
+        account = f"{username}@{domain}"
+        wait = max(
+            self._address_backoff.wait(address, self.loop.time()),
+            self._account_backoff.wait(account, self.loop.time()),
+        )
+        if wait > MAX_LOGIN_WAIT or not await self._logins.turn():
+            return None
+        if wait > 0:
+            await asyncio.sleep(wait)
+        nobody = rows.Credentials(0, False, None, "local")
+        if self.context.homes.find(account) is None:
+            return nobody
+        found = await self.context.database.read(rows.load_credentials, account)
+        return found or nobody
+
+    def login_failed(self, address: str, username: str, domain: str) -> None:
+        """Count a wrong password against the address and the account."""
+        now = self.loop.time()
+        self._address_backoff.failed(address, now)
+        self._account_backoff.failed(f"{username}@{domain}", now)
+        self.context.counters.scram_failed += 1
+        event("login_refused", level="warning", address=address, account=f"{username}@{domain}")
+
+    async def authorise(self, address: str, login: Authenticated) -> User | None:
+        """Load the actor of somebody who proved who they are; None if they may not sign in."""
+        account = f"{login.username}@{login.domain}"
+        self._account_backoff.succeeded(account)
+        self._address_backoff.succeeded(address)
+        person = self.context.homes.find(account)
+        if person is None or not person.enabled:
+            self.context.counters.failed_license += 1
+            return None
+        if login.mechanism == "PLAIN":
+            self.context.counters.plain_success += 1
+        else:
+            self.context.counters.scram_success += 1
+        return await self.users.load(person)
+
+    async def register(self, address: str, stanza: Stanza, domain: str) -> bytes:
+        """Answer a registration query that came before login."""
+        return await self._registrar.register(address, stanza, domain)
+
+    # -- looking after ---------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """Once a second: time-outs, silent clients, idle parsers."""
+        self.now = now = self.loop.time()
+        limit = self.context.settings.get(PING_SECONDS)
+        for connection in list(self._connections):
+            if connection.negotiating:
+                connection.tick(now)
+                continue
+            silence = now - connection.last_input
+            if silence > RELEASE_SECONDS:
+                connection.release_parser()
+            if silence > limit + ANSWER_SECONDS:
+                event("dead_client_cut", address=connection.address)
+                connection.abort()
+            elif silence > limit and not connection.asked:
+                connection.asked = True
+                self._ask(connection)
+        self.users.expire()
+        self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _ask(self, connection: Connection) -> None:
+        session = connection.session
+        if session is None:
+            return
+        if session.smacks is not None:
+            connection.write(b"<r xmlns='urn:xmpp:sm:3'/>")  # XEP-0198 §4
+            return
+        host = session.jid.domain.encode()
+        connection.write(
+            b"<iq type='get' id='alive' from='%s' to='%s'><ping xmlns='urn:xmpp:ping'/></iq>"
+            % (host, session.jid.xml.encode())
+        )
+
+    async def stop(self, text: str = "The server is shutting down.") -> None:
+        """Close all streams."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self._connections):
+            connection.close("system-shutdown", text)
+        await asyncio.sleep(0)
+        self.hashing.shutdown(wait=False, cancel_futures=True)

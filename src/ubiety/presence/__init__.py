@@ -1,0 +1,1 @@
+"""Presence: what is told to whom, and when."""

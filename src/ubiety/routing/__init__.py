@@ -1,0 +1,1 @@
+"""Who gets a stanza: addresses, routes, sessions and the rules of delivery."""

@@ -1,0 +1,1 @@
+"""Everything that is addressed to a person, one file per feature."""

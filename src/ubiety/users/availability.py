@@ -1,0 +1,226 @@
+"""Availability of people: initial, later, directed and final presence, and probes (RFC 6121 §4).
+
+Only people who may see somebody's presence are told: subscribers minus those whom the person's
+policy blocks, plus temporary subscribers (facts §4.2). Who is blocked sees offline, always.
+"""
+
+import re
+from collections.abc import Iterator
+
+from ubiety.jid import Jid
+from ubiety.presence import fanout
+from ubiety.routing.sessions import Session
+from ubiety.routing.verdict import DELIVERED, Verdict
+from ubiety.stanza import Stanza
+from ubiety.users.actor import User
+from ubiety.users.context import Context
+from ubiety.users.preferences import (
+    AUTO_AUTHORIZE,
+    SHARING_ENABLED,
+    TEMPORARY_ENABLED,
+    TEMPORARY_MAX,
+    TEMPORARY_SECONDS,
+)
+from ubiety.xmpp import ns
+
+_PRIORITY = (ns.CLIENT, "priority")
+_PRIORITY_TEXT = re.compile(rb"<priority[^>]*>\s*([+-]?\d{1,3})\s*<")
+
+
+def send(context: Context, user: User, stanza: Stanza, session: Session) -> Verdict:
+    """Handle presence without an address from one of ``user``'s clients (RFC 6121 §4.2, §4.4, §4.5)."""
+    context.counters.presences_in += 1
+    if stanza.type == "unavailable":
+        leave(context, user, session, fanout.tail(stanza))
+        return DELIVERED
+    is_initial = not session.available
+    session.available = True
+    session.priority = priority(stanza)
+    session.presence_tail = fanout.tail(stanza)
+    broadcast(context, user, session.jid, session.presence_tail)
+    if is_initial:
+        look_around(context, user, session)
+    if session.priority >= 0:
+        user.inbox.wake()
+    return DELIVERED
+
+
+def send_directed(context: Context, user: User, stanza: Stanza, session: Session) -> Verdict:
+    """Route presence with an address and remember to take it back (RFC 6121 §4.6)."""
+    to = stanza.to
+    assert to is not None
+    if stanza.type is None:
+        if session.directed is None:
+            session.directed = set()
+        session.directed.add(to)
+    elif session.directed is not None:
+        session.directed.discard(to)
+    if not context.settings.get(SHARING_ENABLED) and to.bare != user.jid.bare:
+        return DELIVERED
+    return context.router.route(stanza, session)
+
+
+def leave(context: Context, user: User, session: Session, tail: bytes = fanout.UNAVAILABLE) -> None:
+    """Tell everybody who saw this session as available that it is not (RFC 6121 §4.5)."""
+    if session.available:
+        session.available = False
+        broadcast(context, user, session.jid, tail)
+    session.presence_tail = b""
+    directed, session.directed = session.directed, None
+    for to in directed or ():
+        unavailable = Stanza("presence", to=to, from_=session.jid, type="unavailable")
+        context.router.route(unavailable)
+    if user.answered:
+        user.answered = {peer: s for peer, s in user.answered.items() if s is not session}
+
+
+def broadcast(context: Context, user: User, sender: Jid, tail: bytes) -> None:
+    """Send presence to everybody who may see it, and to the person's own devices."""
+    head = fanout.head(sender)
+    key = sender.text
+    sent = 0
+    for watcher in audience(context, user):
+        data = fanout.addressed(head, watcher.jid, tail)
+        for session in watcher.sessions.values():
+            if session.available:
+                session.send_presence(key, data)
+                sent += 1
+    data = fanout.addressed(head, user.jid, tail)
+    for session in user.sessions.values():
+        if session.available:
+            session.send_presence(key, data)
+    context.counters.presences_out += sent
+
+
+def audience(context: Context, user: User) -> Iterator[User]:
+    """Yield the loaded people who may see ``user`` now."""
+    if not context.settings.get(SHARING_ENABLED):
+        return
+    actors = context.actors
+    policy = user.policy
+    for address_id in user.watchers:
+        watcher = actors.get(address_id)
+        if watcher is None or not watcher.sessions:
+            continue
+        if policy is not None and not policy.allows(watcher.jid):
+            continue
+        if watcher.policy is not None and not watcher.policy.allows(user.jid):
+            continue
+        yield watcher
+    if user.temporary:
+        yield from _temporary_audience(context, user)
+
+
+def _temporary_audience(context: Context, user: User) -> Iterator[User]:
+    now = context.clock.monotonic()
+    for address_id, expiry in list((user.temporary or {}).items()):
+        watcher = context.actors.get(address_id)
+        if expiry <= now or watcher is None or not watcher.is_online() or not may_see(user, watcher):
+            end_temporary(context, user, address_id)
+        else:
+            context.counters.temporary_updates += 1
+            yield watcher
+
+
+def may_see(user: User, watcher: User) -> bool:
+    """Tell whether neither side's policy stands between a watcher and ``user``."""
+    if user.policy is not None and not user.policy.allows(watcher.jid):
+        return False
+    return watcher.policy is None or watcher.policy.allows(user.jid)
+
+
+def look_around(context: Context, user: User, session: Session) -> None:
+    """Show a new session whom its person watches: the server's probes (RFC 6121 §4.3)."""
+    for other in user.sessions.values():
+        if other is not session and other.available:
+            _show(other, session)
+    if not context.settings.get(SHARING_ENABLED):
+        return
+    for address_id in user.watched:
+        contact = context.actors.get(address_id)
+        if contact is None or not contact.sessions or not may_see(contact, user):
+            continue
+        for other in contact.sessions.values():
+            if other.available:
+                _show(other, session)
+
+
+def _show(seen: Session, session: Session) -> None:
+    session.send_presence(
+        seen.jid.text, fanout.addressed(fanout.head(seen.jid), session.jid, seen.presence_tail)
+    )
+
+
+def show_to(context: Context, user: User, watcher: User, *, available: bool = True) -> None:
+    """Show ``user``'s sessions to all of ``watcher``'s, or make them disappear there."""
+    if available and (not context.settings.get(SHARING_ENABLED) or not may_see(user, watcher)):
+        return
+    for seen in user.sessions.values():
+        if not seen.available:
+            continue
+        tail = seen.presence_tail if available else fanout.UNAVAILABLE
+        data = fanout.addressed(fanout.head(seen.jid), watcher.jid, tail)
+        for session in watcher.sessions.values():
+            if session.available:
+                session.send_presence(seen.jid.text, data)
+
+
+def deliver(context: Context, user: User, stanza: Stanza) -> Verdict:
+    """Deliver presence that somebody addressed to ``user`` (RFC 6121 §8.5.2.1.2, §8.5.3)."""
+    sender, to = stanza.from_, stanza.to
+    assert sender is not None and to is not None
+    if user.policy is not None and sender.bare != user.jid.bare and not user.policy.allows(sender):
+        return DELIVERED  # XEP-0191 §3.2: dropped without a word
+    if stanza.type == "probe":
+        probed(context, user, sender)
+        return DELIVERED
+    data = stanza.to_bytes()
+    for session in user.sessions.values():
+        if session.available and to.resource in ("", session.jid.resource):
+            session.send_presence(sender.text, data)
+    return DELIVERED
+
+
+def probed(context: Context, user: User, sender: Jid) -> None:
+    """Answer a probe: to subscribers, and under policy and limits to others (temporary subscription)."""
+    person = context.homes.find(sender.bare)
+    watcher = context.actors.get(person.address_id) if person is not None else None
+    if person is None or watcher is None:
+        return
+    is_subscriber = person.address_id in user.watchers or watcher is user
+    if not is_subscriber and not _begin_temporary(context, user, watcher):
+        return
+    show_to(context, user, watcher)
+
+
+def _begin_temporary(context: Context, user: User, watcher: User) -> bool:
+    settings = context.settings
+    if not settings.get(TEMPORARY_ENABLED) or not settings.get(AUTO_AUTHORIZE) or not may_see(user, watcher):
+        return False
+    if user.temporary is None:
+        user.temporary = {}
+    address_id = watcher.person.address_id
+    if address_id not in user.temporary:
+        limit = settings.get(TEMPORARY_MAX)
+        if limit and context.counters.temporary_subscriptions >= limit:
+            return False
+        context.counters.temporary_subscriptions += 1
+        context.counters.temporary_added += 1
+    user.temporary[address_id] = context.clock.monotonic() + settings.get(TEMPORARY_SECONDS)
+    return True
+
+
+def end_temporary(context: Context, user: User, address_id: int) -> None:
+    """End one temporary subscription."""
+    if user.temporary and user.temporary.pop(address_id, None) is not None:
+        context.counters.temporary_subscriptions -= 1
+        context.counters.temporary_removed += 1
+
+
+def priority(stanza: Stanza) -> int:
+    """Return the priority of a presence stanza, 0 when it has no valid one (RFC 6121 §4.7.2.3)."""
+    if _PRIORITY not in stanza.children:
+        return 0
+    found = _PRIORITY_TEXT.search(stanza.payload)
+    value = int(found[1]) if found is not None else 0
+    return value if -128 <= value <= 127 else 0

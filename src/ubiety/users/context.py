@@ -1,0 +1,39 @@
+"""What the features of a person need from the node, handed to each by constructor."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from ubiety.clock import Clock
+from ubiety.routing.homes import Homes, Person
+from ubiety.routing.router import Router
+from ubiety.settings import Settings
+from ubiety.store.database import Database
+from ubiety.store.ledger import Ledger
+from ubiety.telemetry import Counters
+from ubiety.users.actor import User
+
+
+@dataclass
+class Context:
+    """One per node; made in ``app.py``."""
+
+    homes: Homes
+    router: Router
+    database: Database
+    ledger: Ledger
+    settings: Settings
+    clock: Clock
+    counters: Counters
+    next_number: Callable[[], int]
+    """Numbers messages on this node: sortable, never used twice (design.md promise 2)."""
+    defer: Callable[[Callable[[], None]], object]
+    """Runs a function at the end of this turn of the loop."""
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    """Runs a coroutine beside the loop's other work and logs it if it fails."""
+    load: Callable[[Person], Coroutine[Any, Any, User]]
+    """Returns a person's actor, loaded from the database if need be."""
+    actors: dict[int, User] = field(default_factory=dict)
+    """The people loaded on this node, by the id of their address."""
+    domain: str = field(default="localhost")
+    """The default domain: the server's own address towards its people."""

@@ -1,0 +1,205 @@
+"""Messages that must arrive: every durable message is offline until it is delivered.
+
+One ``Inbox`` per person. A message to somebody who is there is sent at once and followed by a
+``Delivery``, the token that sessions hold until the client has it; a message to somebody who is not
+there is a row of the ledger. When a session becomes available the rows are read back in order, and
+until the last one is sent new messages queue behind them (design.md promises 1 to 3).
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from ubiety.element import escape_attribute
+from ubiety.routing.delivery import takes_bare
+from ubiety.routing.sessions import Session
+from ubiety.routing.verdict import DELIVERED, Pending, refuse
+from ubiety.store import messages
+from ubiety.store.database import Database
+from ubiety.store.errors import StoreError
+from ubiety.store.ledger import Entry, Ledger
+from ubiety.telemetry import event
+
+PAGE = 100
+"""Rows read back at a time while a backlog drains."""
+
+
+class Delivery:
+    """The token of one message to one person: who holds it, is it written, is it done."""
+
+    __slots__ = ("committed", "done", "entry", "holders", "inbox", "number", "pending", "submitted")
+
+    def __init__(self, inbox: "Inbox", number: int, entry: Entry | None, pending: Pending | None) -> None:
+        self.inbox = inbox
+        self.number = number
+        self.entry = entry  # None: the row exists, nothing is left to write
+        self.pending = pending
+        self.holders = 0
+        self.submitted = False
+        self.committed = entry is None
+        self.done = False
+
+    def acknowledged(self) -> None:
+        """The client has it: nothing needs to be written, or the row goes."""
+        if self.done:
+            return
+        self.done = True
+        self.inbox.inflight.pop(self.number, None)
+        if self.committed:
+            self.inbox.forget(self.number)
+        elif self.submitted and self.entry is not None and not self.inbox.ledger.cancel(self.entry):
+            self.inbox.forget(self.number)  # in the ledger's hands already: it deletes behind itself
+        if self.pending is not None:
+            self.pending.settle(DELIVERED)
+
+    def held(self) -> None:
+        """One more connected session is delivering it."""
+        if not self.done:
+            self.holders += 1
+            self.inbox.hold(self)
+
+    def unheld(self) -> None:
+        """One session less; without any it becomes a row that waits for the next session."""
+        self.holders -= 1
+        if self.done or self.holders > 0:
+            return
+        self.inbox.release(self)
+        self.submit()
+        self.inbox.row_waits()
+
+    def submit(self) -> None:
+        """Have the ledger write it, once."""
+        if self.entry is not None and not self.submitted:
+            self.submitted = True
+            self.inbox.ledger.submit(self.entry)
+
+    def settled(self, _entry: Entry, error: StoreError | None) -> None:
+        """Take the ledger's word: committed, or not to be written."""
+        if error is None:
+            self.committed = True
+            self.entry = None
+            if self.pending is not None:
+                self.pending.settle(DELIVERED)
+            return
+        self.submitted = False
+        if self.done or self.holders > 0:
+            return  # a client may still acknowledge it; if it goes away we try again
+        self.done = True
+        event("message_not_stored", level="error", number=self.number, reason=str(error))
+        if self.pending is not None:
+            self.pending.settle(refuse("resource-constraint", "The server cannot store messages right now."))
+
+
+class Inbox:
+    """The undelivered messages of one person."""
+
+    __slots__ = (
+        "_database",
+        "_domain",
+        "_draining",
+        "_more",
+        "_sessions",
+        "_spawn",
+        "inflight",
+        "ledger",
+        "released",
+        "user_id",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        user_id: int,
+        sessions: dict[str, Session],
+        ledger: Ledger,
+        database: Database,
+        spawn: Callable[..., object],
+        domain: str,
+        waiting: bool,
+    ) -> None:
+        self.user_id = user_id
+        self.ledger = ledger
+        self.inflight: dict[int, Delivery] = {}
+        self.released: dict[int, Delivery] = {}  # held by a session that waits to be resumed
+        self.waiting = waiting  # rows exist that no connected session holds: new messages queue behind
+        self._sessions = sessions
+        self._database = database
+        self._spawn = spawn
+        self._domain = domain
+        self._draining = False
+        self._more = False
+
+    def forget(self, number: int) -> None:
+        """Delete a delivered message's row with the ledger's next batch."""
+        self.ledger.forget(self.user_id, number)
+
+    def hold(self, delivery: Delivery) -> None:
+        """Note that a connected session is delivering it."""
+        self.released.pop(delivery.number, None)
+        self.inflight[delivery.number] = delivery
+
+    def release(self, delivery: Delivery) -> None:
+        """Note that no connected session delivers it any more."""
+        self.inflight.pop(delivery.number, None)
+        self.released[delivery.number] = delivery
+
+    def store(self, delivery: Delivery) -> None:
+        """Write a message that nobody can take now; it is delivered in its turn."""
+        delivery.submit()
+        self.row_waits()
+
+    def row_waits(self) -> None:
+        """A row is to be read back: at once if somebody is there to get it."""
+        self.waiting = True
+        self._more = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Start to drain if there is a backlog and a session that takes it."""
+        if self.waiting and not self._draining and self._takers():
+            self._draining = True
+            self._spawn(self._drain())
+
+    def _takers(self) -> list[Session]:
+        return [s for s in takes_bare(self._sessions.values()) if s.edge is not None and not s.congested]
+
+    async def _drain(self) -> None:
+        try:
+            while self._more or self.waiting:
+                self._more = False
+                await self.ledger.flush()
+                if not await self._drain_rows():
+                    return  # nobody takes more for now: the next session, or the drained one, wakes us
+                self.waiting = self._more
+        finally:
+            self._draining = False
+        self.wake()
+
+    async def _drain_rows(self) -> bool:
+        """Send all rows that nobody holds, in order. False when the takers went away or are full."""
+        after = 0
+        while True:
+            rows = await self._database.read(messages.backlog, self.user_id, after, PAGE)
+            for row in rows:
+                after = row.number
+                if row.number in self.inflight:
+                    continue
+                takers = self._takers()
+                if not takers:
+                    return False
+                delivery = self.released.get(row.number) or Delivery(self, row.number, None, None)
+                self.hold(delivery)
+                data = with_delay(row.stanza, self._domain, row.stamp)
+                delivery.holders = len(takers)
+                for session in takers:
+                    session.send(data, delivery)
+            if len(rows) < PAGE:
+                return True
+            await asyncio.sleep(0)
+
+
+def with_delay(stanza: bytes, domain: str, stamp: float) -> bytes:
+    """Return a stored message with the time at which it was sent (XEP-0203)."""
+    moment = datetime.fromtimestamp(stamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    delay = f"<delay xmlns='urn:xmpp:delay' from='{escape_attribute(domain)}' stamp='{moment}'/>"
+    return stanza[: -len(b"</message>")] + delay.encode() + b"</message>"

@@ -1,0 +1,170 @@
+"""Contact lists as clients see them: RFC 6121 §2, with versioning.
+
+In memory an actor has only arrays of address ids; what is shown is rendered from the database and
+kept as bytes by version for the next login.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from sqlalchemy import Connection
+
+from ubiety.conditions import StanzaError
+from ubiety.element import Element, escape_attribute, escape_text
+from ubiety.jid import Jid, JidError, parse
+from ubiety.stanza import Stanza
+from ubiety.store import addresses
+from ubiety.store import roster as rows
+from ubiety.users import subscribing
+from ubiety.users.actor import User
+from ubiety.users.iq import Answer, Asked, Handler, Request
+from ubiety.users.preferences import MAX_CONTACTS
+from ubiety.users.subscriptions import NAMES
+from ubiety.xmpp import ns
+
+MAX_NAME = 1023  # RFC 6121 §2.3.3: the server may limit handle and group length
+MAX_GROUPS = 100
+CACHED_ROSTERS = 5000
+
+
+class RosterCache:
+    """Rendered contact lists by person and version, the least recently used go first."""
+
+    def __init__(self, size: int = CACHED_ROSTERS) -> None:
+        self._size = size
+        self._rendered: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
+
+    def get(self, user_id: int, version: int) -> bytes | None:
+        """Return the items of this version, if they are kept."""
+        found = self._rendered.get(user_id)
+        if found is None or found[0] != version:
+            return None
+        self._rendered.move_to_end(user_id)
+        return found[1]
+
+    def put(self, user_id: int, version: int, items: bytes) -> None:
+        """Keep the items of a version."""
+        self._rendered[user_id] = (version, items)
+        self._rendered.move_to_end(user_id)
+        if len(self._rendered) > self._size:
+            self._rendered.popitem(last=False)
+
+
+def render(item: rows.Item) -> str:
+    """Return ``<item/>`` (RFC 6121 §2.1.2)."""
+    attributes = f" jid='{escape_attribute(item.jid)}'"
+    if item.name:
+        attributes += f" name='{escape_attribute(item.name)}'"
+    attributes += f" subscription='{NAMES[item.subscription]}'"
+    if item.flags & rows.ASK:
+        attributes += " ask='subscribe'"
+    if item.flags & rows.APPROVED:
+        attributes += " approved='true'"
+    groups = "".join(f"<group>{escape_text(name)}</group>" for name in item.groups)
+    return f"<item{attributes}>{groups}</item>" if groups else f"<item{attributes}/>"
+
+
+def removed(jid: str) -> str:
+    """Return the ``<item/>`` of a contact that is gone (RFC 6121 §2.5.2)."""
+    return f"<item jid='{escape_attribute(jid)}' subscription='remove'/>"
+
+
+def push(user: User, items: Iterable[str]) -> None:
+    """Send a roster push to every client that asked for the roster (RFC 6121 §2.1.6)."""
+    for item in items:
+        query = f"<query xmlns='{ns.ROSTER}' ver='{user.roster_version}'>{item}</query></iq>"
+        for session in user.sessions.values():
+            if session.interested:
+                head = f"<iq type='set' id='push-{user.roster_version}' to='{session.jid.xml}'>"
+                session.send((head + query).encode())
+
+
+class Roster:
+    """Answers roster queries."""
+
+    def __init__(self, cache: RosterCache) -> None:
+        self._cache = cache
+
+    def handlers(self) -> list[Handler]:
+        """The queries answered here."""
+        return [
+            Handler(Asked.OWN, "get", ns.ROSTER, "query", self._get),
+            Handler(Asked.OWN, "set", ns.ROSTER, "query", self._set),
+        ]
+
+    async def _get(self, request: Request) -> Answer:
+        user = request.account
+        if request.session is not None:
+            request.session.interested = True
+        query = request.stanza.child(ns.ROSTER, "query")
+        known = query.get("ver") if query is not None else None
+        if known is not None and known == str(user.roster_version):
+            return None  # RFC 6121 §2.6.3: nothing has changed
+        items = self._cache.get(user.person.user_id, user.roster_version)
+        version = user.roster_version
+        if items is None:
+            loaded = await request.context.database.read(rows.load_items, user.person.user_id)
+            items = "".join(render(item) for item in loaded if item.is_listed).encode()
+            if version == user.roster_version:
+                self._cache.put(user.person.user_id, version, items)
+        return b"<query xmlns='jabber:iq:roster' ver='%d'>%b</query>" % (version, items)
+
+    async def _set(self, request: Request) -> Answer:
+        user = request.account
+        item = _only_item(request.stanza)
+        contact = _contact(item, user)
+        if item.get("subscription") == "remove":
+            await subscribing.remove(request.context, user, contact)
+            return None
+        name, groups = _checked(item)
+        limit = request.context.settings.get(MAX_CONTACTS)
+        version, stored = await request.context.database.write(
+            _put, user.person.user_id, contact.bare, name, groups, limit
+        )
+        user.roster_version = version
+        push(user, [render(stored)])
+        return None
+
+
+def _put(
+    conn: Connection, user_id: int, contact: str, name: str, groups: list[str], limit: int
+) -> tuple[int, rows.Item]:
+    contact_id = addresses.intern(conn, contact)
+    present = rows.load_item(conn, user_id, contact_id)
+    if limit and (present is None or not present.is_listed) and rows.count(conn, user_id).contacts >= limit:
+        raise StanzaError("not-allowed", f"The contact list is full: {limit} contacts are allowed.")
+    rows.put_item(conn, user_id, contact_id, name, groups)
+    version = rows.bump_version(conn, user_id)
+    stored = rows.load_item(conn, user_id, contact_id)
+    assert stored is not None
+    return version, stored
+
+
+def _only_item(stanza: Stanza) -> Element:
+    query = stanza.child(ns.ROSTER, "query")
+    items = query.findall("item", ns.ROSTER) if query is not None else []
+    if len(items) != 1:
+        raise StanzaError("bad-request", "A roster set holds exactly one item.")  # RFC 6121 §2.3.3
+    return items[0]
+
+
+def _contact(item: Element, user: User) -> Jid:
+    try:
+        contact = parse(item.get("jid") or "")
+    except JidError as error:
+        raise StanzaError("jid-malformed", error.reason) from None
+    if contact.bare == user.jid.bare:
+        raise StanzaError("not-allowed", "A person cannot be their own contact.")
+    return contact.bare_jid()
+
+
+def _checked(item: Element) -> tuple[str, list[str]]:
+    name = item.get("name") or ""
+    groups = [group.text for group in item.findall("group", ns.ROSTER)]
+    if len(set(groups)) != len(groups):
+        raise StanzaError("bad-request", "A group is named twice.")  # RFC 6121 §2.3.3
+    if any(not group for group in groups):
+        raise StanzaError("not-acceptable", "A group has no name.")
+    if len(groups) > MAX_GROUPS or len(name) > MAX_NAME or any(len(group) > MAX_NAME for group in groups):
+        raise StanzaError("not-acceptable", "A name or group is too long, or there are too many groups.")
+    return name, groups

@@ -1,0 +1,359 @@
+"""The people of this node: loads actors, opens and ends their sessions, and is the route to them."""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable
+
+from ubiety.conditions import StanzaError
+from ubiety.jid import Jid, JidError
+from ubiety.routing.homes import Person
+from ubiety.routing.sessions import Edge, Session
+from ubiety.routing.verdict import DELIVERED, Pending, Verdict, refuse
+from ubiety.stanza import Stanza
+from ubiety.store import messages as message_rows
+from ubiety.store import streams, users
+from ubiety.store.errors import StoreError
+from ubiety.telemetry import event
+from ubiety.users import availability, messages, subscribing
+from ubiety.users.actor import RECENT_ORIGINS, User
+from ubiety.users.context import Context
+from ubiety.users.iq import Asked, Queries
+from ubiety.users.offline import Inbox
+from ubiety.users.policy import Policy
+from ubiety.users.preferences import DEFAULT_BLOCK, MAX_SESSIONS
+from ubiety.users.subscriptions import FROM, TO
+from ubiety.xmpp.smacks import Smacks
+
+MAX_QUEUED = 1000
+"""Stanzas that may wait for one actor to be loaded."""
+IDLE_ACTORS = 10_000
+"""People without a session who stay loaded."""
+IDLE_SECONDS = 60.0
+"""An actor that was idle for less is never unloaded: the ledger may still owe it a word."""
+DAY = 86_400.0
+
+_SUBSCRIPTION_TYPES = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
+
+
+class Users:
+    """Everybody whose home is this node."""
+
+    def __init__(self, context: Context, queries: Queries) -> None:
+        self._context = context
+        self._queries = queries
+        self._loading: dict[int, list[Callable[[User], None]]] = {}
+        self._queued = 0
+        self._detached: dict[str, tuple[Session, float]] = {}
+        self._idle: OrderedDict[int, float] = OrderedDict()
+
+    # -- the route -----------------------------------------------------------------------------
+
+    def claims(self, address: Jid) -> bool:
+        """People of our domains."""
+        return bool(address.local) and address.domain in self._context.homes.domains
+
+    def route(self, stanza: Stanza, origin: Session | None) -> Verdict:
+        """Deliver to a person, loading them first if need be."""
+        assert stanza.to is not None
+        person = self._context.homes.find(stanza.to.bare)
+        if person is None or not person.enabled:
+            if stanza.kind == "presence":
+                return DELIVERED
+            return refuse("service-unavailable")  # RFC 6121 §8.5.1
+        user = self._context.actors.get(person.address_id)
+        if user is not None:
+            return self._deliver(user, stanza, origin)
+        if stanza.kind == "presence" and stanza.type in (None, "unavailable"):
+            return DELIVERED  # nobody is there to see it
+        return self._deliver_later(person, stanza, origin)
+
+    def _deliver(self, user: User, stanza: Stanza, origin: Session | None) -> Verdict:
+        if stanza.kind == "message":
+            return messages.deliver(self._context, user, stanza, origin)
+        if stanza.kind == "presence":
+            return availability.deliver(self._context, user, stanza)
+        return self._deliver_query(user, stanza, origin)
+
+    def _deliver_query(self, user: User, stanza: Stanza, origin: Session | None) -> Verdict:
+        assert stanza.to is not None and stanza.from_ is not None
+        if not stanza.to.resource:
+            return self._queries.handle(Asked.OTHER, user, stanza, origin)
+        session = user.sessions.get(stanza.to.resource)
+        is_own = stanza.from_.bare == user.jid.bare
+        if session is None or session.ended:
+            return refuse("service-unavailable")  # RFC 6121 §8.5.3.2.3
+        if user.policy is not None and not is_own and not user.policy.allows(stanza.from_):
+            return refuse("service-unavailable")
+        session.send(stanza.to_bytes())
+        return DELIVERED
+
+    def _deliver_later(self, person: Person, stanza: Stanza, origin: Session | None) -> Verdict:
+        if self._queued >= MAX_QUEUED:
+            return refuse("resource-constraint", "The server is busy. Try again later.")
+        pending = Pending()
+        self._queued += 1
+        seq = origin.inbound if origin is not None else 0
+
+        def deliver(user: User) -> None:
+            self._queued -= 1
+            if origin is not None:
+                origin.inbound, current = seq, origin.inbound
+                verdict = self._deliver(user, stanza, origin)
+                origin.inbound = current
+            else:
+                verdict = self._deliver(user, stanza, origin)
+            if isinstance(verdict, Pending):
+                verdict.then(pending.settle)
+            else:
+                pending.settle(verdict)
+
+        def fail() -> None:
+            self._queued -= 1
+            pending.settle(refuse("resource-constraint", "The database does not answer. Try again later."))
+
+        self._context.spawn(self._load_for(person, deliver, fail))
+        return pending
+
+    async def _load_for(
+        self, person: Person, deliver: Callable[[User], None], fail: Callable[[], None]
+    ) -> None:
+        """Load an actor for stanzas that wait; they are delivered in the order in which they came."""
+        waiting = self._loading.get(person.address_id)
+        if waiting is not None:
+            waiting.append(deliver)
+            return
+        self._loading[person.address_id] = waiting = [deliver]
+        try:
+            user = await self.load(person)
+        except (StoreError, LookupError) as error:
+            event("person_not_loaded", level="error", user_id=person.user_id, reason=str(error))
+            for _ in self._loading.pop(person.address_id):
+                fail()
+            return
+        for function in self._loading.pop(person.address_id):
+            function(user)
+
+    # -- what clients send ---------------------------------------------------------------------
+
+    def handle(self, stanza: Stanza, session: Session) -> Verdict:
+        """Handle a stanza from one of our clients (RFC 6120 §10.3)."""
+        user = self._context.actors[session.address_id]
+        kind = stanza.kind
+        if kind == "message":
+            return messages.send(self._context, user, stanza, session)
+        if kind == "presence":
+            if stanza.to is None:
+                return self._send_presence(user, stanza, session)
+            if stanza.type in _SUBSCRIPTION_TYPES:
+                return subscribing.send(self._context, user, stanza, session)
+            return availability.send_directed(self._context, user, stanza, session)
+        return self._send_query(user, stanza, session)
+
+    def _send_presence(self, user: User, stanza: Stanza, session: Session) -> Verdict:
+        if stanza.type not in (None, "unavailable"):
+            return refuse("bad-request", "This kind of presence needs an address.")
+        was_available = session.available
+        verdict = availability.send(self._context, user, stanza, session)
+        if user.has_requests and session.available and not was_available:
+            self._context.spawn(subscribing.deliver_requests(self._context, user, session))
+        return verdict
+
+    def _send_query(self, user: User, stanza: Stanza, session: Session) -> Verdict:
+        self._context.counters.queries += 1
+        if stanza.type in ("result", "error") and session.ping_answered(stanza.id):
+            return DELIVERED
+        to = stanza.to
+        if to is None or to.text == user.jid.text:
+            return self._queries.handle(Asked.OWN, user, stanza, session)
+        if user.policy is not None and user.policy.blocks(to):
+            return refuse("not-acceptable")
+        return self._context.router.route(stanza, session)
+
+    def drained(self, session: Session) -> None:
+        """A session has room again: go on with what waits."""
+        user = self._context.actors.get(session.address_id)
+        if user is not None:
+            user.inbox.wake()
+
+    # -- actors --------------------------------------------------------------------------------
+
+    async def load(self, person: Person) -> User:
+        """Return a person's actor. Raises StoreError, or LookupError if they were deleted meanwhile."""
+        user = self._context.actors.get(person.address_id)
+        if user is not None:
+            return user
+        login = await self._context.database.read(users.load_login, person.address_id)
+        if login is None:
+            raise LookupError(f"user {person.user_id} is gone")
+        origins: list[tuple[str, str]] = []
+        if login.has_streams:
+            origins = await self._recent_origins(person)
+        user = self._context.actors.get(person.address_id)  # somebody else was faster
+        return user if user is not None else self.adopt(person, login, origins)
+
+    async def _recent_origins(self, person: Person) -> list[tuple[str, str]]:
+        since = self._context.clock.now() - DAY
+        found = await self._context.database.read(
+            message_rows.recent_origin_ids, person.address_id, since, RECENT_ORIGINS
+        )
+        homes = self._context.homes
+        peers = ((homes.user(user_id), origin) for user_id, origin in found if user_id is not None)
+        return [(peer.jid.bare, origin) for peer, origin in peers if peer is not None]
+
+    def adopt(self, person: Person, login: users.Login, origins: list[tuple[str, str]]) -> User:
+        """Make the actor of a person from what the database holds."""
+        context = self._context
+        pairs = list(zip(login.contacts, login.flags, strict=True))
+        watched = array("q", [contact for contact, flags in pairs if flags & TO])
+        watchers = array("q", [contact for contact, flags in pairs if flags & FROM])
+        user = User(person, watched, watchers, self.policy_of(login))
+        user.roster_version = login.roster_version
+        user.has_requests = login.has_pending_in
+        for recipient, origin in origins:
+            user.is_repeat(recipient, origin)
+        user.inbox = Inbox(
+            person.user_id,
+            user.sessions,
+            context.ledger,
+            context.database,
+            context.spawn,
+            person.jid.domain,
+            login.has_backlog,
+        )
+        context.actors[person.address_id] = user
+        self._idle[person.address_id] = context.clock.monotonic()
+        return user
+
+    def policy_of(self, login: users.Login) -> Policy | None:
+        """Return the loaded policy, None where nobody is treated specially."""
+        default = login.default_action or self._context.settings.get(DEFAULT_BLOCK)
+        if default == "allow" and not login.rules:
+            return None
+        names: dict[str, list[str]] = {"allow": [], "block": []}
+        for rule in login.rules:
+            names[rule.action].append(rule.jid or rule.domain or "")
+        return Policy(default == "allow", names["allow"], names["block"])
+
+    def unload_idle(self) -> None:
+        """Let go of actors that nobody needs, the longest idle first."""
+        now = self._context.clock.monotonic()
+        while len(self._idle) > IDLE_ACTORS:
+            address_id, since = next(iter(self._idle.items()))
+            if now - since < IDLE_SECONDS:
+                return
+            del self._idle[address_id]
+            user = self._context.actors.get(address_id)
+            if user is not None and not user.sessions and not user.inbox.inflight:
+                del self._context.actors[address_id]
+
+    # -- sessions ------------------------------------------------------------------------------
+
+    def bind(self, user: User, resource: str, edge: Edge) -> Session:
+        """Open a session. An older one of the same resource gives way (RFC 6120 §7.7.2.2).
+
+        Raises StanzaError: jid-malformed, resource-constraint.
+        """
+        try:
+            jid = user.jid.with_resource(resource)
+        except JidError as error:
+            raise StanzaError("bad-request", error.reason) from None
+        old = user.sessions.get(jid.resource)
+        if old is not None:
+            edge_of_old = old.edge
+            self.end(old)
+            if edge_of_old is not None:
+                edge_of_old.close("conflict", "Another client signed in under the same resource.")
+        elif len(user.sessions) >= self._context.settings.get(MAX_SESSIONS):
+            raise StanzaError("resource-constraint", "This person is signed in with too many devices.")
+        now = self._context.clock.now()
+        session = Session(jid, user.person.address_id, self, edge, self._context.defer, now)
+        counters = self._context.counters
+        counters.sessions += 1
+        counters.client_sessions += 1
+        counters.online_users += not user.sessions
+        user.sessions[jid.resource] = session
+        self._idle.pop(user.person.address_id, None)
+        return session
+
+    def enable(self, session: Session, smid: str, seconds: int) -> None:
+        """Turn on stream management for a session (XEP-0198 §3)."""
+        user = self._context.actors[session.address_id]
+        session.enable(Smacks(smid, seconds, seconds > 0), user.person.user_id)
+
+    def disconnect(self, session: Session) -> None:
+        """The connection is gone without a word: keep the session if it can be resumed, else end it."""
+        if session.ended:
+            return
+        smacks = session.smacks
+        if smacks is None or not smacks.resumable:
+            self.end(session)
+            return
+        session.detach()
+        self._detached[smacks.smid] = (session, self._context.clock.monotonic() + smacks.max_seconds)
+        self._context.counters.suspended_sessions += 1
+
+    def end(self, session: Session, *, clean: bool = False) -> None:
+        """End a session for good; ``clean`` when the client closed its stream properly."""
+        user = self._context.actors.get(session.address_id)
+        if session.ended or user is None:
+            return
+        smacks = session.smacks
+        if smacks is not None:
+            self._forget_detached(smacks.smid)
+            if clean:
+                self._context.ledger.drop_stream(smacks.smid)
+            else:
+                self._context.ledger.save_stream(smacks.smid, user.person.user_id, smacks.h)
+        availability.leave(self._context, user, session)
+        session.end()
+        if user.sessions.get(session.jid.resource) is session:
+            del user.sessions[session.jid.resource]
+        if session.carbons:
+            user.carbon_sessions -= 1
+        counters = self._context.counters
+        counters.client_sessions -= 1
+        if not user.sessions:
+            counters.online_users -= 1
+            self._idle[user.person.address_id] = self._context.clock.monotonic()
+            self._context.spawn(self._note_seen(user.person.user_id))
+            self.unload_idle()
+        user.inbox.wake()
+
+    async def _note_seen(self, user_id: int) -> None:
+        await self._context.database.write(users.set_last_seen, user_id, self._context.clock.now(), "")
+
+    def _forget_detached(self, smid: str) -> None:
+        if self._detached.pop(smid, None) is not None:
+            self._context.counters.suspended_sessions -= 1
+
+    def expire(self) -> None:
+        """End sessions that waited long enough to be resumed. Called about once a second."""
+        now = self._context.clock.monotonic()
+        for session, deadline in list(self._detached.values()):
+            if deadline <= now:
+                self.end(session)
+
+    async def resumable(self, user: User, smid: str) -> Session | None:
+        """Return the session that a client may resume, its own only, once everything it sent is settled."""
+        for session in user.sessions.values():
+            if session.smacks is not None and session.smacks.smid == smid and session.smacks.resumable:
+                if session.edge is not None:  # we have not noticed that the connection is dead
+                    old = session.edge
+                    self.disconnect(session)
+                    old.close("conflict", "The session was resumed on another connection.")
+                await self._context.ledger.flush()
+                return None if session.ended or session.edge is not None else session
+        return None
+
+    def resume(self, session: Session, edge: Edge, h: int) -> list[bytes]:
+        """Continue a session on a new connection; return what is to be sent again."""
+        again = session.resume(edge, h)
+        if session.smacks is not None:
+            self._forget_detached(session.smacks.smid)
+        self._context.counters.resumed_sessions += 1
+        return again
+
+    async def settled_before(self, user: User, smid: str) -> int | None:
+        """Return how far an earlier stream of this person was settled, for ``<failed h='…'/>``."""
+        found = await self._context.database.read(streams.find, smid)
+        return found.h if found is not None and found.user_id == user.person.user_id else None
