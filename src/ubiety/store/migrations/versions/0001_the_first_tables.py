@@ -112,7 +112,7 @@ def _roster_items() -> None:
         sa.Column("listed", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("state", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("pending_stanza", sa.LargeBinary(), nullable=True),
-        sa.CheckConstraint("subscription BETWEEN 0 AND 3", name="ck_roster_items_subscription"),
+        sa.CheckConstraint("subscription BETWEEN 0 AND 3", name=op.f("ck_roster_items_subscription")),
         sa.ForeignKeyConstraint(["contact_id"], ["addresses.id"], name="fk_roster_items_contact_id"),
         sa.ForeignKeyConstraint(
             ["user_id"], ["users.id"], name="fk_roster_items_user_id", ondelete="CASCADE"
@@ -144,7 +144,7 @@ def _policies() -> None:
         "policies",
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("default_action", sa.String(length=8), nullable=True),
-        sa.CheckConstraint("default_action IN ('allow', 'block')", name="ck_policies_default_action"),
+        sa.CheckConstraint("default_action IN ('allow', 'block')", name=op.f("ck_policies_default_action")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_policies_user_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", name="pk_policies"),
     )
@@ -158,8 +158,8 @@ def _policy_entries() -> None:
         sa.Column("action", sa.String(length=8), nullable=False),
         sa.Column("address_id", sa.BigInteger(), nullable=True),
         sa.Column("domain", sa.Text(), nullable=True),
-        sa.CheckConstraint("action IN ('allow', 'block')", name="ck_policy_entries_action"),
-        sa.CheckConstraint("(address_id IS NULL) <> (domain IS NULL)", name="ck_policy_entries_one_target"),
+        sa.CheckConstraint("action IN ('allow', 'block')", name=op.f("ck_policy_entries_action")),
+        sa.CheckConstraint("(address_id IS NULL) <> (domain IS NULL)", name=op.f("ck_policy_entries_one_target")),
         sa.ForeignKeyConstraint(["address_id"], ["addresses.id"], name="fk_policy_entries_address_id"),
         sa.ForeignKeyConstraint(
             ["user_id"], ["users.id"], name="fk_policy_entries_user_id", ondelete="CASCADE"
@@ -224,7 +224,7 @@ def _archive_prefs() -> None:
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("default_action", sa.String(length=8), nullable=False),
         sa.CheckConstraint(
-            "default_action IN ('always', 'never', 'roster')", name="ck_archive_prefs_default_action"
+            "default_action IN ('always', 'never', 'roster')", name=op.f("ck_archive_prefs_default_action")
         ),
         sa.ForeignKeyConstraint(
             ["user_id"], ["users.id"], name="fk_archive_prefs_user_id", ondelete="CASCADE"
@@ -239,7 +239,7 @@ def _archive_pref_entries() -> None:
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("address_id", sa.BigInteger(), nullable=False),
         sa.Column("action", sa.String(length=8), nullable=False),
-        sa.CheckConstraint("action IN ('always', 'never')", name="ck_archive_pref_entries_action"),
+        sa.CheckConstraint("action IN ('always', 'never')", name=op.f("ck_archive_pref_entries_action")),
         sa.ForeignKeyConstraint(["address_id"], ["addresses.id"], name="fk_archive_pref_entries_address_id"),
         sa.ForeignKeyConstraint(
             ["user_id"], ["users.id"], name="fk_archive_pref_entries_user_id", ondelete="CASCADE"

@@ -1,0 +1,192 @@
+"""A private PostgreSQL for the tests: one cluster per session, one fresh database per test.
+
+The server never runs as root: under root it is started as the user ``postgres`` of Debian's package, else as
+whoever runs the tests. It listens on a Unix socket in its own directory and on a free port of 127.0.0.1, with
+``fsync`` on: what the tests call durable is durable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+USER = "postgres"
+MISSING = (
+    "These tests need PostgreSQL's server: install the Debian package `postgresql`"
+    " (looked for initdb on the PATH and in /usr/lib/postgresql/*/bin)."
+)
+
+
+class PostgresError(Exception):
+    """The private server did not start or stop; the text holds its log."""
+
+
+class Postgres:
+    """One running cluster in a temporary directory."""
+
+    def __init__(self, directory: Path, port: int = 0) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.log = directory / "log"
+        self.port = port or _free_port()
+        self._bin = _find_programs()
+        self._as_user = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
+        self._server: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count(1)
+
+    def create(self) -> None:
+        """Make the cluster's files."""
+        if self._as_user:
+            owner = _unprivileged()
+            os.chown(self.directory, owner.pw_uid, owner.pw_gid)
+        self.directory.chmod(0o755)
+        self._run("initdb", "-D", str(self.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": self.directory,
+            "fsync": "on",
+            "max_connections": 50,
+            "shared_buffers": "32MB",
+            "log_min_messages": "warning",
+        }
+        arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        command = [*self._as_user, str(self._bin / "postgres"), "-D", str(self.data), *arguments]
+        with self.log.open("ab") as log:
+            self._server = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory
+            )
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                raise PostgresError(self.log.read_text(errors="replace"))
+            time.sleep(0.05)
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server: ``fast`` like an administrator, ``immediate`` like a crash."""
+        if self._server is None:
+            return
+        self._run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w", "-t", "30")
+        self._server.wait(30)
+        self._server = None
+
+    def restart(self, mode: str = "fast") -> None:
+        """Stop and start again on the same port."""
+        self.stop(mode)
+        self.start()
+
+    def make_database(self) -> str:
+        """Create an empty database and return its URL."""
+        name = f"test{next(self._numbers)}"
+        with self.connect() as conn:
+            conn.execute(f'CREATE DATABASE "{name}"'.encode())
+        return f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{name}"
+
+    def drop_database(self, url: str) -> None:
+        """Drop a database and whoever is still connected to it."""
+        with self.connect() as conn:
+            conn.execute(f'DROP DATABASE IF EXISTS "{url.rpartition("/")[2]}" WITH (FORCE)'.encode())
+
+    def connect(self, name: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
+        """Connect as the superuser, in autocommit mode."""
+        return psycopg.connect(
+            host="127.0.0.1", port=self.port, user=USER, dbname=name, autocommit=True, connect_timeout=3
+        )
+
+    def _answers(self) -> bool:
+        try:
+            self.connect().close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._as_user, str(self._bin / program), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.directory, check=False)
+        if done.returncode != 0:
+            raise PostgresError(f"{program} failed:\n{done.stdout}{done.stderr}")
+
+
+def _find_programs() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[4]))
+    if found:
+        return found[-1].parent
+    on_path = shutil.which("initdb")
+    if on_path is None:
+        pytest.fail(MISSING)
+    return Path(on_path).resolve().parent
+
+
+def _unprivileged() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(USER)
+    except KeyError:
+        pytest.fail(MISSING)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Postgres]:
+    """Run a cluster of one's own, for tests that stop it."""
+    # Not below pytest's temporary directory: that one is closed to other users.
+    directory = Path(tempfile.mkdtemp(prefix="ubiety-pg-"))
+    server = Postgres(directory)
+    try:
+        server.create()
+        server.start()
+        yield server
+    finally:
+        server.stop("immediate")
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The session's cluster."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """An empty database of the test's own."""
+    url = postgres.make_database()
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A cluster of the test's own: stop it, start it."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ubiety.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
