@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from xml.parsers import expat
 
 from tests.harness.tags import StreamClosed, StreamOpened, Tag, TagReader
@@ -18,9 +19,10 @@ class ConnectionGoneError(Exception):
     """The connection ended while something was still expected from it."""
 
 
+@cache
 def trusting_context() -> ssl.SSLContext:
     """Return a TLS client context that takes any certificate: the node makes its own."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -32,6 +34,7 @@ class Wire(asyncio.Protocol):
     def __init__(self) -> None:
         self.inbox: deque[Item] = deque()
         self.on_tag: Callable[[Tag], bool] | None = None
+        self.on_lost: Callable[[], None] | None = None
         self.is_lost = False
         self.fault: Exception | None = None
         self.transport: asyncio.Transport | None = None
@@ -134,6 +137,8 @@ class Wire(asyncio.Protocol):
         self.is_lost = True
         self._writable.set()
         self._news.set()
+        if self.on_lost is not None:
+            self.on_lost()
 
     def pause_writing(self) -> None:
         """Hold `drain` back (called by asyncio)."""

@@ -1,0 +1,1 @@
+"""What the node does when things break: kills, hostile input, full disks."""
