@@ -243,7 +243,6 @@ class Scanner:
         # For an empty element expat's index is behind it, for others before the end tag.
         is_empty = index == head_end and buffer[index - 2] == _SLASH
         end = index if is_empty else buffer.find(b">", index) + 1
-        self.end = self.base + end
         is_stanza = name in KINDS and attrs.get("xmlns", ns.CLIENT) == ns.CLIENT
         item: StreamItem
         if is_stanza and self._unfit:
@@ -254,6 +253,7 @@ class Scanner:
             item = Element(name, attrs.pop("xmlns", ns.CLIENT), attrs)
         else:
             item = self._read_slowly(bytes(buffer[start:end]))
+        self.end = self.base + end
         self.items.append(item)
 
     def _read_quickly(self, kind: str, payload: bytes) -> Stanza | BadStanza:

@@ -149,11 +149,7 @@ class XmlStream:
         except Refused as refused:
             self._fail(refused.condition, refused.text)
         except ExpatError as error:
-            between = scanner.buffer[scanner.end - scanner.base :].lstrip(SPACE)
-            if scanner.depth == 1 and between and between[0] != _LESS_THAN:
-                self._fail("bad-format", TEXT_BETWEEN)  # as if it had come in two pieces
-            else:
-                self._fail("not-well-formed", ErrorString(error.code) or "")
+            self._fail("not-well-formed", ErrorString(error.code) or "")
 
     def _trim(self) -> None:
         """Keep of the buffer only what belongs to an element that is not complete."""
@@ -193,5 +189,10 @@ class XmlStream:
             self._fail("policy-violation", "an element arrives in too many pieces")
 
     def _fail(self, condition: str, text: str) -> None:
-        self._scanner.items.append(StreamFault(condition, text))
+        scanner = self._scanner
+        between = scanner.buffer[scanner.end - scanner.base :].lstrip(SPACE) if scanner.depth == 1 else b""
+        if between and between[0] != _LESS_THAN:
+            # Text that came before: had it come alone, it would have been the fault.
+            condition, text = "bad-format", TEXT_BETWEEN
+        scanner.items.append(StreamFault(condition, text))
         self.close()
