@@ -1,4 +1,4 @@
-"""A driver without sockets: performs what a `C2sStream` asks, answers its questions and writes it all down."""
+"""A driver without sockets: performs what a `C2sStream` asks, answers its questions, and writes it down."""
 
 from collections.abc import Iterator
 

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable
+from enum import Enum
 
 from ubiety.element import Element
 from ubiety.xmpp import ns, sasl
@@ -20,12 +21,20 @@ MAX_WRONG_PASSWORDS = 3  # RFC 6120 §6.4.5 recommends 2 to 5 retries
 MAX_FAILURES = 10  # of any kind: a client that only ever aborts goes round in circles
 
 
+class Question(Enum):
+    """What the driver was asked last and has not answered."""
+
+    CREDENTIALS = "credentials"
+    PASSWORD = "password"
+    AUTHORISATION = "authorisation"
+
+
 class Authentication:
     """Takes `<auth/>`, `<response/>` and `<abort/>` and the driver's answers. One per connection."""
 
     __slots__ = (
         "_challenged", "_config", "_domain", "_endpoint_hash", "_failures", "_final", "_ids", "_mechanism",
-        "_scram", "_secure", "_wrong_passwords", "is_waiting", "mechanisms", "username",
+        "_scram", "_secure", "_wrong_passwords", "asked", "mechanisms", "username",
     )  # fmt: skip
 
     def __init__(self, config: C2sConfig, ids: Callable[[], str]) -> None:
@@ -48,8 +57,7 @@ class Authentication:
         self._scram: ScramServer | None = None
         self._challenged = False
         self._final = b""
-        self.is_waiting = False
-        """Whether the driver owes an answer."""
+        self.asked: Question | None = None
         self.username = ""
         """The local part that is being authenticated."""
 
@@ -97,12 +105,12 @@ class Authentication:
     def _take_plain(self, message: bytes) -> list[Output]:
         authzid, username, password = sasl.parse_plain(message)
         self._identify(username, authzid)
-        self.is_waiting = True
+        self.asked = Question.PASSWORD
         return [PasswordNeeded(self.username, self._domain, password)]
 
     def _take_client_first(self, scram: ScramServer, message: bytes) -> list[Output]:
         self._identify(scram.start(message), scram.authzid)
-        self.is_waiting = True
+        self.asked = Question.CREDENTIALS
         return [CredentialsNeeded(self.username, self._domain, self._mechanism, scram.hash_name)]
 
     def _identify(self, username: str, authzid: str) -> None:
@@ -111,7 +119,7 @@ class Authentication:
             raise SaslError("invalid-authzid", "Nobody may act for somebody else here.")
 
     def _succeed(self) -> list[Output]:
-        self.is_waiting = True
+        self.asked = Question.AUTHORISATION
         return [Authenticated(self.username, self._domain, self._mechanism)]
 
     def _fail(self, error: SaslError) -> list[Output]:
@@ -123,32 +131,35 @@ class Authentication:
         self._forget()
         return outputs
 
-    # From the driver.
+    # From the driver. What was not asked is void: only AUTHORISATION means that the client proved itself.
 
     def credentials(self, found: ScramKeys | None) -> list[Output]:
         """Take the keys that `CredentialsNeeded` asked for, None for an account that has none."""
         scram = self._scram
-        if scram is None:
-            raise ValueError("credentials were not asked for")
+        if scram is None or self.asked is not Question.CREDENTIALS:
+            return []
         if found is None:
             iterations = self._config.scram_iterations
             found = sasl.make_fake_keys(
                 self._config.secret, self.username, self._domain, scram.hash_name, iterations
             )
-        self.is_waiting = False
+        self.asked = None
         self._challenged = True
         data = b64encode(scram.challenge(found)).decode()
         return [Write(f"<challenge xmlns='{ns.SASL}'>{data}</challenge>".encode())]
 
     def password_checked(self, ok: bool) -> list[Output]:
         """Take the answer to `PasswordNeeded`."""
+        if self.asked is not Question.PASSWORD:
+            return []
         return self._succeed() if ok else self._fail(SaslError("not-authorized", is_wrong_password=True))
 
     def refused(self, condition: str, text: str = "") -> list[Output]:
         """Refuse whatever is asked; this is no wrong password."""
-        return self._fail(SaslError(condition, text))
+        return self._fail(SaslError(condition, text)) if self.asked is not None else []
 
-    def success(self) -> bytes:
-        """Render `<success/>` with the server's proof (RFC 6120 §6.4.6)."""
+    def succeed(self) -> bytes:
+        """End the exchange: render `<success/>` with the server's proof (RFC 6120 §6.4.6)."""
+        self.asked = None
         data = b64encode(self._final).decode()
         return f"<success xmlns='{ns.SASL}'>{data}</success>".encode()

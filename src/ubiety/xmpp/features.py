@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ubiety.conditions import error_bytes, stream_error_bytes
+from ubiety.conditions import SASL_FAILURES, error_bytes, stream_error_bytes
 from ubiety.element import escape_attribute, escape_text
 from ubiety.jid import Jid
 from ubiety.xmpp import ns
@@ -107,7 +107,9 @@ def stream_error(condition: str, text: str = "", extra: bytes = b"") -> bytes:
 
 
 def sasl_failure(condition: str, text: str = "") -> bytes:
-    """Render `<failure/>` (RFC 6120 §6.4.5)."""
+    """Render `<failure/>` (RFC 6120 §6.4.5); raises KeyError for a condition that does not exist."""
+    if condition not in SASL_FAILURES:
+        raise KeyError(condition)
     reason = f"<text xml:lang='en'>{escape_text(text)}</text>" if text else ""
     return f"<failure xmlns='{ns.SASL}'><{condition}/>{reason}</failure>".encode()
 

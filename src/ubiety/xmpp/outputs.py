@@ -1,8 +1,8 @@
 """What a stream asks of its driver: frozen values, to be performed in order.
 
 A `Stanza` stands in the same list as it is. Orders are imperatives, facts are past participles. Where an
-output asks something (`CredentialsNeeded`, `BindRequested` ...), the stream holds all further input until it is
-answered.
+output asks something (`CredentialsNeeded`, `BindRequested` ...), the stream holds all further input until the
+answer.
 """
 
 from dataclasses import dataclass, field
@@ -102,7 +102,7 @@ class SessionEnded:
 
 @dataclass(frozen=True, slots=True)
 class SmEnableRequested:
-    """The client wants stream management: answer at once with `enabled` or `enable_failed`."""
+    """The client wants stream management: before the next output answer with `enabled` or `enable_failed`."""
 
     resume: bool
     max: int | None
@@ -126,7 +126,7 @@ class SmAck:
 
 @dataclass(frozen=True, slots=True)
 class SmRequest:
-    """The client asks for `h`: answer at once."""
+    """The client asks for `h`: answer at once (not if its `SmEnableRequested` was refused just now)."""
 
 
 @dataclass(frozen=True, slots=True)
