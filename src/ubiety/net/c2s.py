@@ -8,7 +8,7 @@ input back until it is answered.
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from ubiety.conditions import StanzaError
 from ubiety.directory import passwords
@@ -56,8 +56,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: refuse what is over the limits, wait for the pace, then read."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is not derived from it
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
         self.last_input = self._service.now
