@@ -5,12 +5,11 @@ kept as bytes by version for the next login.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
 from ubiety.conditions import StanzaError
-from ubiety.element import Element, escape_attribute, escape_text
+from ubiety.element import Element
 from ubiety.jid import Jid, JidError, parse
 from ubiety.stanza import Stanza
 from ubiety.store import addresses
@@ -19,7 +18,7 @@ from ubiety.users import subscribing
 from ubiety.users.actor import User
 from ubiety.users.iq import Answer, Asked, Handler, Request
 from ubiety.users.preferences import MAX_CONTACTS
-from ubiety.users.subscriptions import NAMES
+from ubiety.users.roster_push import push, render
 from ubiety.xmpp import ns
 
 MAX_NAME = 1023  # RFC 6121 §2.3.3: the server may limit handle and group length
@@ -48,35 +47,6 @@ class RosterCache:
         self._rendered.move_to_end(user_id)
         if len(self._rendered) > self._size:
             self._rendered.popitem(last=False)
-
-
-def render(item: rows.Item) -> str:
-    """Return ``<item/>`` (RFC 6121 §2.1.2)."""
-    attributes = f" jid='{escape_attribute(item.jid)}'"
-    if item.name:
-        attributes += f" name='{escape_attribute(item.name)}'"
-    attributes += f" subscription='{NAMES[item.subscription]}'"
-    if item.flags & rows.ASK:
-        attributes += " ask='subscribe'"
-    if item.flags & rows.APPROVED:
-        attributes += " approved='true'"
-    groups = "".join(f"<group>{escape_text(name)}</group>" for name in item.groups)
-    return f"<item{attributes}>{groups}</item>" if groups else f"<item{attributes}/>"
-
-
-def removed(jid: str) -> str:
-    """Return the ``<item/>`` of a contact that is gone (RFC 6121 §2.5.2)."""
-    return f"<item jid='{escape_attribute(jid)}' subscription='remove'/>"
-
-
-def push(user: User, items: Iterable[str]) -> None:
-    """Send a roster push to every client that asked for the roster (RFC 6121 §2.1.6)."""
-    for item in items:
-        query = f"<query xmlns='{ns.ROSTER}' ver='{user.roster_version}'>{item}</query></iq>"
-        for session in user.sessions.values():
-            if session.interested:
-                head = f"<iq type='set' id='push-{user.roster_version}' to='{session.jid.xml}'>"
-                session.send((head + query).encode())
 
 
 class Roster:

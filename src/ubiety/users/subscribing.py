@@ -20,7 +20,7 @@ from ubiety.store import addresses
 from ubiety.store import roster as rows
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event as log
-from ubiety.users import availability, roster
+from ubiety.users import availability, roster_push
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.preferences import AUTO_AUTHORIZE, MAX_CONTACTS, MAX_WATCHERS
@@ -80,7 +80,7 @@ async def remove(context: Context, user: User, contact: Jid) -> None:
     ours, theirs = await context.database.write(_remove, user.person, contact.bare, peer)
     user.roster_version = ours.version
     _follow(user, ours)
-    roster.push(user, [roster.removed(contact.bare)])
+    roster_push.push(user, [roster_push.removed(contact.bare)])
     if theirs is not None and peer is not None:
         _tell_peer(context, user, peer, theirs, None)
     _show_changes(context, user, peer, ours, theirs)
@@ -112,7 +112,7 @@ async def _exchange(context: Context, user: User, stanza: Stanza) -> None:
     )
     if ours.after is not None and ours.version:
         user.roster_version = ours.version
-        roster.push(user, [roster.render(ours.after)] if ours.after.is_listed else [])
+        roster_push.push(user, [roster_push.render(ours.after)] if ours.after.is_listed else [])
     _follow(user, ours)
     if theirs is not None and peer is not None:
         _tell_peer(context, user, peer, theirs, stanza)
@@ -261,7 +261,7 @@ def _tell_peer(context: Context, user: User, peer: Person, theirs: Side, stanza:
     if theirs.version:
         actor.roster_version = theirs.version
         if theirs.after is not None and theirs.after.is_listed:
-            roster.push(actor, [roster.render(theirs.after)])
+            roster_push.push(actor, [roster_push.render(theirs.after)])
     _follow(actor, theirs)
     actor.has_requests = actor.has_requests or theirs.state.pending
     for kind in theirs.deliver:
