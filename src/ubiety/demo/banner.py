@@ -35,8 +35,8 @@ def render_banner(firm: Organisation, host: str, ports: Mapping[str, int], data_
         "for example",
         f"  profanity, then  /connect {firm.address(first)} server {host}{port} tls trust",
         "",
-        f"Administration: https://{host}:{ports['api']}/api   or, from a terminal:",
-        f"  ubiety status --data {data_dir}",
+        f"Administration, from another terminal: ubiety status --data {data_dir}",
+        *([f"or https://{host}:{ports['api']}/api"] if "api" in ports else []),
         "Stop with Ctrl-C; the next start takes up the same data.",
     ]
     return "\n".join(lines) + "\n"

@@ -33,20 +33,21 @@ class LoginRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the node listens for direct TLS (XEP-0368), and the certificate to trust."""
+    """Where the node listens for direct TLS (XEP-0368), and the authority to trust beside the usual ones."""
 
     host: str
     port: int
     domain: str
-    ca_file: Path
+    ca_file: Path | None
 
     def make_context(self) -> ssl.SSLContext:
-        """Return a TLS context that trusts the installation's own CA beside the usual ones.
+        """Return a TLS context that checks the node's certificate.
 
-        Raises OSError when the CA file cannot be read.
+        Raises OSError when the authority's file cannot be read.
         """
         context = ssl.create_default_context()
-        context.load_verify_locations(self.ca_file)
+        if self.ca_file is not None:
+            context.load_verify_locations(self.ca_file)
         return context
 
 

@@ -15,14 +15,14 @@ class Mood:
 
 
 MOODS = (
-    Mood("", "", 6),
-    Mood("", "In the office", 4),
+    Mood("", "", 10),
+    Mood("", "In the office", 6),
     Mood("", "At my desk until five", 2),
-    Mood("", "Working from home", 3),
+    Mood("", "Working from home", 4),
     Mood("chat", "Free for questions", 1),
     Mood("chat", "Coffee, anyone?", 1),
-    Mood("away", "", 3),
-    Mood("away", "At lunch", 3),
+    Mood("away", "", 2),
+    Mood("away", "At lunch", 2),
     Mood("away", "Back in ten minutes", 2),
     Mood("dnd", "In a meeting", 3),
     Mood("dnd", "On a call with a customer", 2),
@@ -52,8 +52,8 @@ RULES = (
     ),
     _rule(
         r"\b(who are you|your (job|role|title|name)|what do you do)\b",
-        "{name}, {title} in {department}.",
-        "I am {given}, I work in {department} as {title}.",
+        "{name}, {title}.",
+        "I am {given}, {title}. You find me in {department}.",
     ),
     _rule(r"\b(phone|call|number|ring)\b", "Sure, my number is {phone}.", "Ring me: {phone}."),
     _rule(r"\b(mail|e-mail|address)\b", "Send it to {mail}, please.", "My mail is {mail}."),
