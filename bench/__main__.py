@@ -72,7 +72,7 @@ def _parse(arguments: Sequence[str]) -> _Options:
     options.servers = servers
     plan = Plan(frozenset(rows), options.runs, options.seconds, idle=options.idle)
     if options.quick:
-        plan = Plan(frozenset(rows), 1, 1.5, warm=50, logins=150, pairs=30, idle=3.0)
+        plan = Plan(frozenset(rows), 1, 1.5, warm=50, logins=150, pairs=30, sessions=150, idle=3.0)
     options.plan = plan
     return options
 
@@ -81,7 +81,7 @@ def _prepare(folder: Path, names: Sequence[str], plan: Plan) -> list[Server]:
     """Install, provision."""
     folder.chmod(0o755)
     certificate = make_certificate(folder, DOMAIN)
-    population = make_population(plan.warm + max(plan.logins, 2 * plan.pairs), _OFFICE, _CROWD)
+    population = make_population(plan.warm + max(plan.logins, 2 * plan.pairs, plan.sessions), _OFFICE, _CROWD)
     fixture = Fixture(folder, certificate, population)
     servers = [_SERVERS[name](fixture) for name in names]
     for server in servers:

@@ -32,8 +32,8 @@ class Population:
     """Who exists on the server, by the part that they play.
 
     `loners` have no contacts: their logins and idle sessions are counted. `office` people chat with their
-    partner (the neighbour whose number differs in the lowest bit); their other contacts, `absent`, never log in.
-    `crowd` people watch each other: `CONTACTS` mutual contacts each, all online.
+    partner (the neighbour whose number differs in the lowest bit); their other contacts, `absent`, never log
+    in. `crowd` people watch each other: `CONTACTS` mutual contacts each, all online.
     """
 
     loners: tuple[Person, ...]

@@ -15,7 +15,7 @@ from bench.meter import Measurement
 from bench.people import ITERATIONS, SALT, Population
 from bench.process import BenchError
 from bench.rows.logins import measure_logins
-from bench.rows.memory import measure_memory
+from bench.rows.memory import Case, measure_memory
 from bench.rows.messages import measure_low_load, measure_saturated
 from bench.rows.presence import measure_presence
 from bench.rows.subscriptions import measure_subscriptions
@@ -32,6 +32,7 @@ class Plan:
     warm: int = 100
     logins: int = 400
     pairs: int = 100
+    sessions: int = 1000
     idle: float = 40.0
 
 
@@ -145,7 +146,9 @@ class Turn:
         self._say(f"  {self._server.name:9} {row:16} {describe(measurement)}")
 
 
-_PLAIN_ROWS = frozenset(ROW_KEYS) - {"message_archive", "memory_plain", "memory_tls"}
+_MEMORY_ROWS = {"memory_plain": False, "memory_tls": True}
+_PLAIN_ROWS = frozenset(ROW_KEYS) - _MEMORY_ROWS.keys() - {"message_archive"}
+_FAILURES = (BenchError, LoginError, OSError, TimeoutError)
 
 
 def describe(measurement: Measurement) -> str:
@@ -166,32 +169,43 @@ def run_suite(servers: Sequence[Server], plan: Plan, say: Callable[[str], None])
         for server in servers:
             try:
                 Turn(server, plan, results, say).play()
-            except (BenchError, LoginError, OSError, TimeoutError) as error:
+            except _FAILURES as error:
                 _note(results, say, f"{server.name}, run {number + 1}: {error!r}")
-    for row, tls in (("memory_plain", False), ("memory_tls", True)):
-        if row in plan.rows:
-            _run_memory(servers, plan, results, say, row, tls)
+    if plan.rows & _MEMORY_ROWS.keys():
+        _run_memory(servers, plan, results, say)
     return results
 
 
-def _run_memory(
-    servers: Sequence[Server], plan: Plan, results: Results, say: Callable[[str], None], row: str, tls: bool
-) -> None:
-    started = []
+def _run_memory(servers: Sequence[Server], plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+    cases = [
+        Case(row, server.sibling() if tls else server, tls)
+        for row, tls in _MEMORY_ROWS.items()
+        for server in servers
+        if row in plan.rows
+    ]
+    cases = [case for case in cases if _starts(case.server, results, say)]
+    people = servers[0].fixture.population.loners[: plan.warm + plan.sessions]
     try:
-        for server in servers:
-            server.start()
-            started.append(server)
-        people = servers[0].fixture.population.loners
-        measured = uvloop.run(measure_memory(servers, people, tls, plan.warm, plan.idle))
-        for name, measurement in measured.items():
-            results.add(row, name, measurement)
-            say(f"  {name:9} {row:16} {measurement.value / 1024:10.1f} kB  n={measurement.operations}")
-    except (BenchError, LoginError, OSError, TimeoutError) as error:
-        _note(results, say, f"{row}: {error!r}")
+        measured = uvloop.run(measure_memory(cases, people, plan.warm, plan.idle))
+        for case, measurement in zip(cases, measured, strict=True):
+            results.add(case.row, case.server.name, measurement)
+            size = f"{measurement.value / 1024:10.1f} kB  n={measurement.operations}"
+            say(f"  {case.server.name:9} {case.row:16} {size}")
+    except _FAILURES as error:
+        _note(results, say, f"memory: {error!r}")
     finally:
-        for server in started:
-            server.stop()
+        for case in cases:
+            case.server.stop()
+
+
+def _starts(server: Server, results: Results, say: Callable[[str], None]) -> bool:
+    try:
+        server.start()
+    except _FAILURES as error:
+        server.stop()
+        _note(results, say, f"{server.name}: {error!r}")
+        return False
+    return True
 
 
 def _note(results: Results, say: Callable[[str], None], text: str) -> None:

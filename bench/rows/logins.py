@@ -20,7 +20,7 @@ async def measure_logins(
     await fleet.login(names[warm:])
     counted = meter.read(len(names) - warm)
     await fleet.settle(cpu)
-    # What a server does after the last answer (presence, writing) belongs to the logins; waiting for it does not.
+    # What a server does after the last answer (presence, writing) belongs to the logins; waiting does not.
     whole = meter.read(len(names) - warm)
     rate = counted.operations / counted.seconds
     return Measurement(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bench.load.fleet import Fleet
 from bench.meter import Measurement
@@ -11,31 +12,37 @@ from bench.people import Person
 from bench.servers.base import Server
 
 
+@dataclass(frozen=True)
+class Case:
+    """One server holding sessions of one kind."""
+
+    row: str
+    server: Server
+    tls: bool
+
+
 async def measure_memory(
-    servers: Sequence[Server], people: Sequence[Person], tls: bool, warm: int, idle: float
-) -> Mapping[str, Measurement]:
-    """Growth of resident memory per session, by server name.
+    cases: Sequence[Case], people: Sequence[Person], warm: int, idle: float
+) -> list[Measurement]:
+    """Growth of resident memory per session, case by case.
 
     The first `warm` sessions pay for what a server sets up once. The servers idle side by side for `idle`
     seconds, because some give memory back only after a while: this row needs no core of its own.
     """
-    fleets, before = {}, {}
-    for server in servers:
-        fleet = Fleet(server.tls_port if tls else server.port, tls)
-        fleets[server.name] = fleet
-        await fleet.login([person.name for person in people[:warm]])
+    names = [person.name for person in people]
+    fleets, before = [], []
+    for case in cases:
+        server = case.server
+        fleet = Fleet(server.tls_port if case.tls else server.port, case.tls)
+        fleets.append(fleet)
+        await fleet.login(names[:warm])
         await fleet.settle(server.cpu)
-        before[server.name] = server.resident()
-        await fleet.login([person.name for person in people[warm:]])
+        before.append(server.resident())
+        await fleet.login(names[warm:])
         await fleet.settle(server.cpu)
     await asyncio.sleep(idle)
-    count = len(people) - warm
-    return {
-        server.name: Measurement(
-            (server.resident() - before[server.name]) / count,
-            count,
-            idle,
-            notes={"lost": fleets[server.name].lost},
-        )
-        for server in servers
-    }
+    count = len(names) - warm
+    return [
+        Measurement((case.server.resident() - start) / count, count, idle, notes={"lost": fleet.lost})
+        for case, fleet, start in zip(cases, fleets, before, strict=True)
+    ]

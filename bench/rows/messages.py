@@ -85,7 +85,7 @@ async def measure_saturated(
 
 
 async def _warm_up(tally: Tally, messages: int, seconds: float) -> None:
-    """Let `messages` and `seconds` pass: a first message may open files and load things, and then cost much more."""
+    """Let `messages` and `seconds` pass: the first message of a session may load things and cost more."""
     loop = asyncio.get_running_loop()
     earliest, latest = loop.time() + seconds, loop.time() + 15
     while loop.time() < earliest or (tally.delivered < messages and loop.time() < latest):

@@ -27,17 +27,23 @@ class Server(ABC):
     name: str = ""
     version: str = ""
 
-    def __init__(self, fixture: Fixture) -> None:
+    def __init__(self, fixture: Fixture, instance: str = "first") -> None:
         self.fixture = fixture
-        self.folder = fixture.folder / self.name
+        self.folder = fixture.folder / self.name / instance
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.template = self.folder / "template"
+        self.template = self.folder.parent / "template"
         self.data = self.folder / "data"
         self.log = self.folder / "output.log"
         self.port = process.free_port()
         self.tls_port = process.free_port()
         self.pid = 0
         self._pids: list[int] = []
+
+    def sibling(self) -> Server:
+        """Another instance, with ports and data of its own, for a measurement beside this one."""
+        twin = type(self)(self.fixture, "second")
+        twin.version = self.version
+        return twin
 
     @abstractmethod
     def install(self) -> None:

@@ -45,9 +45,9 @@ modules:
   mod_vcard: {{search: false}}
 """
 
-# Records are written straight into Mnesia: the XML import (XEP-0227) takes half a minute for the same. Contact
-# lists are held in memory meanwhile, since writing them one by one to disc_only_copies is as slow. The node then
-# ends cleanly, so that everything is on disk.
+# Records are written straight into Mnesia: the XML import (XEP-0227) takes half a minute for the same.
+# Contact lists are held in memory meanwhile, since writing them one by one to disc_only_copies is as slow.
+# The node then ends cleanly, so that everything is on disk.
 _FILL = """
 {ok, _} = application:ensure_all_started(ejabberd),
 {ok, Records} = file:consult("PEOPLE"),

@@ -11,8 +11,8 @@ from bench.servers.packages import install_package, package_version
 
 # Debian's default list but for "limits" (no rate limits in this comparison) and the s2s-only "dialback".
 _MODULES = """
-disco roster saslauth tls blocklist bookmarks carbons pep private smacks vcard4 vcard_legacy csi_simple invites
-invites_adhoc invites_register ping register time uptime version admin_adhoc admin_shell posix
+disco roster saslauth tls blocklist bookmarks carbons pep private smacks vcard4 vcard_legacy csi_simple
+invites invites_adhoc invites_register ping register time uptime version admin_adhoc admin_shell posix
 """
 
 _CONFIG = """
