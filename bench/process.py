@@ -99,8 +99,8 @@ def wait_for_port(pid: int, port: int, log: Path, seconds: float = 60.0) -> None
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.05)
-    tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-    raise BenchError(f"nothing listens on port {port}; the server said:\n{tail}")
+    said = log.read_text(errors="replace").splitlines() if log.exists() else []
+    raise BenchError(f"nothing listens on port {port}; the server's last words:\n" + "\n".join(said[-6:]))
 
 
 def free_port() -> int:

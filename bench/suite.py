@@ -170,7 +170,7 @@ def run_suite(servers: Sequence[Server], plan: Plan, say: Callable[[str], None])
             try:
                 Turn(server, plan, results, say).play()
             except _FAILURES as error:
-                _note(results, say, f"{server.name}, run {number + 1}: {error!r}")
+                _note(results, say, f"{server.name}, run {number + 1}: {error or type(error).__name__}")
     if plan.rows & _MEMORY_ROWS.keys():
         _run_memory(servers, plan, results, say)
     return results
@@ -192,7 +192,7 @@ def _run_memory(servers: Sequence[Server], plan: Plan, results: Results, say: Ca
             size = f"{measurement.value / 1024:10.1f} kB  n={measurement.operations}"
             say(f"  {case.server.name:9} {case.row:16} {size}")
     except _FAILURES as error:
-        _note(results, say, f"memory: {error!r}")
+        _note(results, say, f"memory: {error or type(error).__name__}")
     finally:
         for case in cases:
             case.server.stop()
@@ -203,7 +203,7 @@ def _starts(server: Server, results: Results, say: Callable[[str], None]) -> boo
         server.start()
     except _FAILURES as error:
         server.stop()
-        _note(results, say, f"{server.name}: {error!r}")
+        _note(results, say, f"{server.name}: {error or type(error).__name__}")
         return False
     return True
 

@@ -93,7 +93,7 @@ class Node:
     async def _load(self) -> None:
         await self.database.write(_ensure_domain, self.config.domain, self.clock.now())
         stored = await self.database.read(setting_rows.load)
-        for problem in self.settings.load({name: json.loads(value) for name, value in stored.items()}):
+        for problem in self.settings.load(stored):
             event("setting_ignored", level="warning", problem=problem)
         await self.domains_changed()
         people = await self.database.read(lambda conn: list(users.all_people(conn)))
