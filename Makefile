@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help run setup test lint bench soak clean test-packages js
 
 help: ## show these commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: setup ## start a node with the sample organisation in DATA (default ./data)
 	$(BIN)/ubiety serve --data $(DATA) --demo
@@ -36,6 +36,10 @@ lint: setup ## ruff, mypy, the import contract, sizes, documentation references
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_sizes.py
 	$(BIN)/python scripts/check_docs.py
+	$(BIN)/python scripts/make_reference.py --check
+
+reference: setup ## make docs/reference anew from the code
+	$(BIN)/python scripts/make_reference.py
 
 bench: setup ## side by side with Prosody and ejabberd, one table
 	$(BIN)/python -m bench

@@ -1,0 +1,104 @@
+"""Write docs/reference/ from the declarations in the code; with --check only say whether it is up to date."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from ubiety.admin.operation import Operation
+from ubiety.admin.operations import OPERATIONS
+from ubiety.config import KEYS
+from ubiety.declared import SETTINGS
+from ubiety.settings import Setting
+from ubiety.telemetry import Counters
+
+NOTE = "Made by `scripts/make_reference.py` from the code; `make reference` makes it anew.\n"
+SETTINGS_TEXT = """\
+Shown by `ubiety setting list`, changed by `ubiety setting set NAME VALUE`. A change takes effect at once where
+it says *live*, and for clients that connect afterwards where it says *reconnect*.
+"""
+BOOTSTRAP_TEXT = """\
+What a node must know before it can read its database comes from `ubiety.toml` in the data directory, the
+environment and the command line, later ones winning.
+"""
+OPERATIONS_TEXT = """\
+Each is a REST call, described in full at `/api` of every node, and a command `ubiety SUBJECT VERB`. Arguments
+with a question mark may be left out.
+"""
+
+
+def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def render_settings() -> str:
+    """The settings page: what is in the database, and the few things that a node reads before it."""
+    declared: list[Setting[Any]] = sorted(SETTINGS, key=attrgetter("name"))
+    rows = [
+        (f"`{one.name}`", f"`{one.format(one.default)}`", one.unit, one.allowed, one.effect, one.sentence)
+        for one in declared
+    ]
+    head = ("setting", "default", "unit", "allowed", "takes effect", "meaning")
+    keys = [(f"`[{key.section}] {key.key}`", f"`{key.variable}`", key.sentence) for key in KEYS]
+    return (
+        f"# Settings\n\n{NOTE}\n{SETTINGS_TEXT}\n{render_table(head, rows)}\n"
+        f"## Bootstrap configuration\n\n{BOOTSTRAP_TEXT}\n"
+        f"{render_table(('in `ubiety.toml`', 'environment', 'meaning'), keys)}"
+    )
+
+
+def render_operations() -> str:
+    """The operations page: one table for the command line and REST."""
+    rows = [_operation_row(operation) for operation in sorted(OPERATIONS, key=attrgetter("name"))]
+    head = ("operation", "REST", "permission", "arguments", "does")
+    return f"# Operations\n\n{NOTE}\n{OPERATIONS_TEXT}\n{render_table(head, rows)}"
+
+
+def _operation_row(operation: Operation[Any, Any]) -> tuple[str, ...]:
+    method = "POST" if operation.changes else "GET"
+    path = "/api/" + operation.name.replace(".", "/")
+    arguments = ", ".join(
+        f"`{name}`" + ("" if field.is_required() else "?")
+        for name, field in operation.arguments.model_fields.items()
+    )
+    return f"`{operation.name}`", f"{method} `{path}`", operation.permission, arguments, operation.sentence
+
+
+def render_metrics() -> str:
+    """The metrics page."""
+    rows = [
+        (f"`ubiety_{item.name}`", item.metadata["kind"], item.metadata["original"], item.metadata["sentence"])
+        for item in fields(Counters)
+    ]
+    head = ("name at `/metrics`", "kind", "name in Cisco's counters", "meaning")
+    return f"# Metrics\n\n{NOTE}\n{render_table(head, rows)}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the pages, or compare them; return the exit code."""
+    folder = Path(__file__).resolve().parent.parent / "docs" / "reference"
+    pages = {
+        "settings.md": render_settings(),
+        "operations.md": render_operations(),
+        "metrics.md": render_metrics(),
+    }
+    old = [
+        name
+        for name, text in pages.items()
+        if not (folder / name).exists() or (folder / name).read_text("utf-8") != text
+    ]
+    if "--check" in arguments:
+        sys.stdout.writelines(f"docs/reference/{name} is old: run `make reference`\n" for name in old)
+        return 1 if old else 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in old:
+        (folder / name).write_text(pages[name], "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
