@@ -16,8 +16,8 @@ from ubiety.telemetry import Counters
 
 NOTE = "Made by `scripts/make_reference.py` from the code; `make reference` makes it anew.\n"
 SETTINGS_TEXT = """\
-Shown by `ubiety setting list`, changed by `ubiety setting set NAME VALUE`. A change takes effect at once where
-it says *live*, and for clients that connect afterwards where it says *reconnect*.
+Shown by `ubiety setting list`, changed by `ubiety setting set NAME VALUE`. A change takes effect at once
+where it says *live*, and for clients that connect afterwards where it says *reconnect*.
 """
 BOOTSTRAP_TEXT = """\
 What a node must know before it can read its database comes from `ubiety.toml` in the data directory, the
