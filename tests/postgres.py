@@ -48,9 +48,7 @@ class Postgres:
 
     def create(self) -> None:
         """Make the cluster's files."""
-        if self._as_user:
-            owner = _unprivileged()
-            os.chown(self.directory, owner.pw_uid, owner.pw_gid)
+        self.give(self.directory)
         self.directory.chmod(0o755)
         self._run("initdb", "-D", str(self.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
 
@@ -90,12 +88,21 @@ class Postgres:
         self.stop(mode)
         self.start()
 
-    def make_database(self) -> str:
-        """Create an empty database and return its URL."""
+    def make_database(self, place: Path | None = None) -> str:
+        """Create an empty database, in a tablespace at ``place`` if one is given, and return its URL."""
         name = f"test{next(self._numbers)}"
         with self.connect() as conn:
-            conn.execute(f'CREATE DATABASE "{name}"'.encode())
+            if place is not None:
+                conn.execute(f"CREATE TABLESPACE {name} LOCATION '{place}'".encode())
+            where = f" TABLESPACE {name}" if place is not None else ""
+            conn.execute(f'CREATE DATABASE "{name}"{where}'.encode())
         return f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{name}"
+
+    def give(self, directory: Path) -> None:
+        """Let the server write to a directory."""
+        if self._as_user:
+            owner = _unprivileged()
+            os.chown(directory, owner.pw_uid, owner.pw_gid)
 
     def drop_database(self, url: str) -> None:
         """Drop a database and whoever is still connected to it."""

@@ -82,7 +82,7 @@ def test_two_that_start_at_once_take_turns(database_url: str) -> None:
         finally:
             database.close()
 
-    # One after the other: Alembic's environment is one per process. Between processes the database has a lock.
+    # One after the other: Alembic has one environment per process; between processes the database has a lock.
     for thread in [threading.Thread(target=start), threading.Thread(target=start)]:
         thread.start()
         thread.join()
