@@ -17,6 +17,7 @@ from ubiety.net.tls import TlsLayer
 from ubiety.routing.sessions import Session
 from ubiety.stanza import Stanza
 from ubiety.store.errors import StoreError
+from ubiety.store.users import Login
 from ubiety.telemetry import event
 from ubiety.users.actor import User
 from ubiety.xmpp import outputs as out
@@ -43,6 +44,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._tls: TlsLayer | None = None
         self._user: User | None = None
+        self._row: Login | None = None  # of a person who is not loaded yet
         self._login_tasks: set[asyncio.Task[None]] = set()
         self._core: C2sStream
         self._closing = False
@@ -277,6 +279,7 @@ class ClientConnection(asyncio.Protocol):
         account = await self._service.begin_login(self.address, output.username, output.domain)
         if account is None:
             return self._core.refused("temporary-auth-failure", "Too many attempts. Try again later.")
+        self._row = account.row
         return self._core.credentials(_keys(account.scram, output.hash_name), self._service.now)
 
     def _password_needed(self, output: out.PasswordNeeded) -> None:
@@ -286,6 +289,7 @@ class ClientConnection(asyncio.Protocol):
         account = await self._service.begin_login(self.address, output.username, output.domain)
         if account is None:
             return self._core.refused("temporary-auth-failure", "Too many attempts. Try again later.")
+        self._row = account.row
         ok = await self._loop.run_in_executor(
             self._service.hashing, _is_password, account.scram, output.password
         )
@@ -298,7 +302,8 @@ class ClientConnection(asyncio.Protocol):
         self._run(self._authorise(output))
 
     async def _authorise(self, output: out.Authenticated) -> list[Output]:
-        user = await self._service.authorise(self.address, output)
+        row, self._row = self._row, None
+        user = await self._service.authorise(self.address, output, row)
         if user is None:
             return self._core.refused("account-disabled", "This account may not sign in.")
         self._user = user

@@ -5,8 +5,9 @@ import secrets
 import ssl
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from ubiety.directory.passwords import ITERATIONS
 from ubiety.net.certificates import Certificates
 from ubiety.net.pacing import (
     ACCEPT_RATE,
@@ -104,6 +105,13 @@ class Registrar(Protocol):
         """Answer a registration query that came before login."""
 
 
+class Account(NamedTuple):
+    """What a login needs of an account: its keys, and the row of a person who is not loaded yet."""
+
+    scram: str | None
+    row: rows.Login | None
+
+
 class C2sService:
     """One per node."""
 
@@ -134,7 +142,7 @@ class C2sService:
         self._address_backoff = Backoff(free=10, most=60.0)
         self._account_backoff = Backoff(free=5, most=10.0)
         self._config: C2sConfig | None = None
-        for setting in ALL:
+        for setting in (*ALL, ITERATIONS):
             settings.watch(setting, self._forget_config)
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep()
@@ -218,6 +226,7 @@ class C2sService:
                 default_domain=self.context.domain,
                 secret=self._secret,
                 tls_required=get(TLS_REQUIRED),
+                scram_iterations=get(ITERATIONS),
                 plus=get(CHANNEL_BINDING),
                 registration=get(REGISTRATION),
                 limits=Limits(stanza_bytes=get(STANZA_BYTES)),
@@ -229,7 +238,7 @@ class C2sService:
 
     # -- accounts ------------------------------------------------------------------------------------
 
-    async def begin_login(self, address: str, username: str, domain: str) -> rows.Credentials | None:
+    async def begin_login(self, address: str, username: str, domain: str) -> Account | None:
         """Find an account, at the pace of logins and after the back-off for wrong passwords.
 
         Returns None when the caller must come back later. An account that does not exist has no keys.
@@ -243,11 +252,15 @@ class C2sService:
             return None
         if wait > 0:
             await asyncio.sleep(wait)
-        nobody = rows.Credentials(0, False, None, "local")
-        if self.context.homes.find(account) is None:
-            return nobody
-        found = await self.context.database.read(rows.load_credentials, account)
-        return found or nobody
+        person = self.context.homes.find(account)
+        if person is None:
+            return Account(None, None)
+        if person.address_id in self.context.actors:
+            found = await self.context.database.read(rows.load_credentials, account)
+            return Account(found.scram if found is not None else None, None)
+        # One read for the whole login: the actor is made of it once the password was right.
+        login = await self.context.database.read(rows.load_login, person.address_id)
+        return Account(login.scram if login is not None else None, login)
 
     def login_failed(self, address: str, username: str, domain: str) -> None:
         """Count a wrong password against the address and the account."""
@@ -257,7 +270,7 @@ class C2sService:
         self.context.counters.scram_failed += 1
         event("login_refused", level="warning", address=address, account=f"{username}@{domain}")
 
-    async def authorise(self, address: str, login: Authenticated) -> User | None:
+    async def authorise(self, address: str, login: Authenticated, row: rows.Login | None) -> User | None:
         """Load the actor of somebody who proved who they are; None if they may not sign in."""
         account = f"{login.username}@{login.domain}"
         self._account_backoff.succeeded(account)
@@ -270,7 +283,7 @@ class C2sService:
             self.context.counters.plain_success += 1
         else:
             self.context.counters.scram_success += 1
-        return await self.users.load(person)
+        return await self.users.load(person, row)
 
     async def register(self, address: str, stanza: Stanza, domain: str) -> bytes:
         """Answer a registration query that came before login."""

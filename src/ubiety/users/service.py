@@ -177,12 +177,16 @@ class Users:
 
     # -- actors --------------------------------------------------------------------------------
 
-    async def load(self, person: Person) -> User:
-        """Return a person's actor. Raises StoreError, or LookupError if they were deleted meanwhile."""
+    async def load(self, person: Person, login: users.Login | None = None) -> User:
+        """Return a person's actor, made of ``login`` if that row was read already.
+
+        Raises StoreError, or LookupError if they were deleted meanwhile.
+        """
         user = self._context.actors.get(person.address_id)
         if user is not None:
             return user
-        login = await self._context.database.read(users.load_login, person.address_id)
+        if login is None:
+            login = await self._context.database.read(users.load_login, person.address_id)
         if login is None:
             raise LookupError(f"user {person.user_id} is gone")
         origins: list[tuple[str, str]] = []
