@@ -4,6 +4,7 @@ A setting is declared once, as a module constant beside the code that uses it. `
 one `Settings`; forms, reference pages and "restart needed" notices are made from the declarations.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -199,15 +200,18 @@ class Settings:
         callbacks.append(callback)
         return lambda: callbacks.remove(callback)
 
-    def load(self, stored: Mapping[str, object]) -> list[str]:
-        """Takes over what the database holds, at start. Returns a sentence for each entry ignored."""
+    def load(self, stored: Mapping[str, str]) -> list[str]:
+        """Takes over what the database holds (JSON by name), at start; watchers are not called.
+
+        Returns a sentence for each entry that was ignored.
+        """
         problems = []
-        for name, value in stored.items():
+        for name, text in stored.items():
             try:
-                self._values[name] = self.declaration(name).check(value)
+                self._values[name] = self.declaration(name).check(json.loads(text))
                 self._changed.add(name)
-            except SettingError as error:
-                problems.append(f"A stored setting is ignored: {error}")
+            except (SettingError, ValueError) as error:
+                problems.append(f"The stored setting {name} is ignored: {error}")
         return problems
 
     def is_default(self, name: str) -> bool:

@@ -99,10 +99,12 @@ def test_a_restart_is_needed_until_the_value_is_set_back(settings: Settings) -> 
 
 
 def test_loading_keeps_the_good_and_names_the_bad(settings: Settings) -> None:
-    problems = settings.load({"roster.maximum": 7, "presence.sharing": "on", "gone.away": 1})
+    problems = settings.load(
+        {"roster.maximum": "7", "presence.sharing": '"on"', "gone.away": "1", "im.mode": "multi"}
+    )
     assert settings.get(CONTACTS) == 7
     assert settings.get(SHARING) is True
-    assert len(problems) == 2 and "gone.away" in " ".join(problems)
+    assert len(problems) == 3 and "gone.away" in " ".join(problems)
     assert settings.restart_needed() == {}
 
 

@@ -23,7 +23,7 @@ BACKDATE = datetime.timedelta(days=1)
 """Clients whose clock is a little slow must not see a certificate of the future."""
 
 
-class CertificateError(Exception):
+class CertificateError(ValueError):
     """A certificate or key cannot be made or used. The text names the cause and the cure."""
 
 

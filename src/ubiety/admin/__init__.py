@@ -1,0 +1,1 @@
+"""Administration: one table of operations, and the faces that call it."""

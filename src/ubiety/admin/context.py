@@ -1,0 +1,153 @@
+"""What operations need of the node; `app.py` provides it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ubiety.clock import Clock
+from ubiety.config import Config
+from ubiety.settings import Settings
+from ubiety.store.database import Database
+from ubiety.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One session of a person as an administrator sees it."""
+
+    address: str
+    """Full JID."""
+    since: float
+    """When it was bound: seconds since 1970."""
+    remote: str
+    """The client's network address, empty while suspended."""
+    transport: str
+    """For instance "TLSv1.3" or "plain"."""
+    state: str
+    """`online`, `inactive` (XEP-0352) or `suspended` (waits to be resumed, XEP-0198)."""
+    presence: str
+    """What the client shows: `available`, `away`, `chat`, `dnd`, `xa` or `unavailable`."""
+    priority: int
+    queued: int
+    """Stanzas that the client has not acknowledged."""
+
+
+class Sessions(Protocol):
+    """The sessions of this node."""
+
+    def list(self) -> Sequence[SessionInfo]:
+        """All of them."""
+
+    async def end(self, address: str, reason: str) -> int:
+        """Ends the session of a full JID, or all of a bare one, telling the clients why; returns how many."""
+
+
+class Certificate(Protocol):
+    """The certificate in use."""
+
+    @property
+    def path(self) -> Path:
+        """Where it was read from."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the local authority made it."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Domains, host names and addresses for which it is valid."""
+
+    @property
+    def subject(self) -> str:
+        """Common name of its owner."""
+
+    @property
+    def issuer(self) -> str:
+        """Common name of the authority."""
+
+    @property
+    def not_before(self) -> float:
+        """Seconds since 1970."""
+
+    @property
+    def not_after(self) -> float:
+        """Seconds since 1970."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal."""
+
+    def covers(self, domain: str) -> bool:
+        """Whether clients of `domain` find it in the certificate."""
+
+
+class Certificates(Protocol):
+    """The node's certificates. Its methods raise ValueError, whose text names cause and cure."""
+
+    @property
+    def current(self) -> Certificate:
+        """The certificate that new connections use."""
+
+    @property
+    def ca_path(self) -> Path | None:
+        """The local authority's certificate, if it issued the one in use."""
+
+    def cover(self, domains: Sequence[str]) -> Certificate:
+        """Has the local authority issue a new one if these domains need it."""
+
+    def reload(self) -> Certificate:
+        """Reads the files again."""
+
+
+class Node(Protocol):
+    """The node as operations see it."""
+
+    @property
+    def config(self) -> Config:
+        """The bootstrap configuration."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clocks."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the cluster."""
+
+    @property
+    def database(self) -> Database:
+        """The database."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Counters and gauges."""
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions of this node."""
+
+    @property
+    def certificates(self) -> Certificates:
+        """The certificates."""
+
+    @property
+    def started(self) -> float:
+        """When the node started: seconds since 1970."""
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """The ports that the listeners really got: `c2s`, `c2s_tls`, `api`."""
+
+    @property
+    def domains(self) -> Sequence[str]:
+        """The domains served here, the default one first."""
+
+    async def people_changed(self, address_ids: Sequence[int]) -> None:
+        """Takes over from the database who was added, changed or deleted. Called after the commit."""
+
+    async def domains_changed(self) -> None:
+        """Reads the table of domains again. Called after the commit."""
+
+    async def announce(self, recipients: Sequence[str], subject: str, text: str) -> int:
+        """Sends a message of the server to bare addresses; returns to how many."""

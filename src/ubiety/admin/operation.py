@@ -1,0 +1,116 @@
+"""What an operation is, and the one way to call it: permission, call, audit (design §7)."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from ubiety.admin.context import Node
+from ubiety.admin.problems import FAULT, FORBIDDEN, Problem, from_error
+from ubiety.admin.rbac import Caller
+from ubiety.directory.domains import prepare_domain
+from ubiety.store import audit
+from ubiety.telemetry import event
+
+# What may stand in a name, a title ...: one line, and only what XML 1.0 can carry.
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=255, pattern="^[^\\x00-\\x1f\\x7f\\ufffe\\uffff]*$"),
+]
+PageSize = Annotated[int, Field(ge=1, le=1000, description="Most entries to return.")]
+After = Annotated[int, Field(ge=0, description="The `next` of the page before.")]
+
+
+class Arguments(BaseModel):
+    """Base of all arguments: unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def scope(self, served: Sequence[str]) -> str | None:
+        """The domain that a call with these arguments touches; None: the whole installation.
+
+        `served`: the domains of this installation, the default one first.
+        """
+        return None
+
+    def record(self) -> dict[str, Any]:
+        """The arguments for the audit, without secrets: fields of type SecretStr show as asterisks."""
+        return self.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+
+
+class InDomain(Arguments):
+    """Base of arguments that concern one domain."""
+
+    domain: Line | None = Field(None, description="Domain; without it the default one.")
+
+    def scope(self, served: Sequence[str]) -> str | None:
+        """The named domain, else the default one. Raises JidError."""
+        return prepare_domain(self.domain) if self.domain is not None else served[0]
+
+
+class Result(BaseModel):
+    """Base of all results."""
+
+
+class Nothing(Arguments):
+    """No arguments."""
+
+
+A = TypeVar("A", bound=Arguments)
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True)
+class Operation(Generic[A, R]):
+    """One row of the table of operations."""
+
+    name: str
+    """`subject.verb`; REST serves it at `/api/subject/verb`, the command is `ubiety subject verb`."""
+    sentence: str
+    arguments: type[A]
+    result: type[R]
+    permission: str
+    changes: bool
+    """Whether it changes something: POST and audited, else GET."""
+    function: Callable[[Node, Caller, A], Awaitable[R]]
+
+
+async def call(operation: Operation[A, R], node: Node, caller: Caller, arguments: A) -> R:
+    """Calls an operation for somebody. Raises Problem."""
+    try:
+        _authorise(operation, node, caller, arguments)
+        result = await operation.function(node, caller, arguments)
+    except Exception as error:  # every failure becomes an answer
+        problem = from_error(error)
+        if problem.kind is FAULT:
+            event("operation_failed", "error", operation=operation.name, actor=caller.name, exc_info=error)
+        await _record(operation, node, caller, arguments, f"{problem.kind.name}: {problem.detail}")
+        raise problem from error
+    await _record(operation, node, caller, arguments, "done")
+    return result
+
+
+def _authorise(operation: Operation[A, R], node: Node, caller: Caller, arguments: A) -> None:
+    place = arguments.scope(node.domains)
+    if caller.holds(operation.permission, place):
+        return
+    where = f" in {place}" if place else ""
+    held = caller.domains(operation.permission)
+    limit = f" It is held for {', '.join(held)} only." if held else ""
+    raise Problem(
+        FORBIDDEN,
+        f"{caller.name} lacks the permission {operation.permission}{where}.{limit}",
+        "Use a token with that permission: ubiety token add NAME --role ROLE.",
+    )
+
+
+async def _record(operation: Operation[A, R], node: Node, caller: Caller, arguments: A, outcome: str) -> None:
+    if not operation.changes:
+        return
+    about = arguments.record()
+    event("operation_called", operation=operation.name, actor=caller.name, arguments=about, outcome=outcome)
+    try:
+        await node.database.write(audit.add, node.clock.now(), caller.name, operation.name, about, outcome)
+    except Exception as error:  # noqa: BLE001 (what was done is done; the log has it)
+        event("audit_failed", "error", operation=operation.name, actor=caller.name, reason=str(error))

@@ -1,0 +1,18 @@
+"""The one table of operations: REST, the command line and the web pages are faces of it (design §7)."""
+
+from typing import Any
+
+from ubiety.admin import checks, domains, importing, people, sessions, settings, system, tokens
+from ubiety.admin.operation import Operation
+
+OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    *people.OPERATIONS,
+    *importing.OPERATIONS,
+    *domains.OPERATIONS,
+    *settings.OPERATIONS,
+    *sessions.OPERATIONS,
+    *system.OPERATIONS,
+    *checks.OPERATIONS,
+    *tokens.OPERATIONS,
+)
+BY_NAME = {operation.name: operation for operation in OPERATIONS}

@@ -1,0 +1,62 @@
+"""Passwords as they are stored: SCRAM keys and never the password (RFC 5802 §3)."""
+
+import base64
+import json
+from collections.abc import Sequence
+
+from ubiety.settings import Setting
+from ubiety.xmpp.sasl import ScramKeys, derive_keys
+
+ITERATIONS = Setting(
+    "password.iterations",
+    int,
+    10_000,
+    "iterations",
+    "Work to derive keys from a password (PBKDF2), for passwords that are set from now on.",
+    minimum=4096,  # RFC 7677 §4
+    maximum=1_000_000,
+)
+MINIMUM_LENGTH = Setting(
+    "password.minimum_length",
+    int,
+    1,
+    "characters",
+    "Shortest password that may be set.",
+    minimum=1,
+    maximum=128,
+)
+SETTINGS = (ITERATIONS, MINIMUM_LENGTH)
+
+HASHES = ("sha256", "sha1")
+SALT_BYTES = 16
+MAX_LENGTH = 1023
+"""Characters; bounds the work that a stranger can ask for."""
+
+
+def hash_password(password: str, iterations: int, salts: Sequence[bytes]) -> list[ScramKeys]:
+    """Derives the keys for each of `HASHES`, with one salt for each. SLOW: run it in a thread.
+
+    Raises SaslError for a password with characters that cannot be typed everywhere.
+    """
+    return [derive_keys(password, salt, iterations, name) for name, salt in zip(HASHES, salts, strict=True)]
+
+
+def dump_keys(keys: Sequence[ScramKeys]) -> str:
+    """Keys as they are stored: JSON."""
+    return json.dumps(
+        {
+            one.hash_name: [
+                one.iterations,
+                *(base64.b64encode(part).decode() for part in (one.salt, one.stored_key, one.server_key)),
+            ]
+            for one in keys
+        }
+    )
+
+
+def load_keys(text: str) -> dict[str, ScramKeys]:
+    """Reads stored keys, by the name of their hash. Raises ValueError."""
+    return {
+        name: ScramKeys(name, base64.b64decode(salt), iterations, *map(base64.b64decode, keys))
+        for name, (iterations, salt, *keys) in json.loads(text).items()
+    }

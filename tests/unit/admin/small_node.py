@@ -1,0 +1,144 @@
+"""A node without XMPP for the tests of administration: real database, certificate, settings and HTTP."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ubiety.admin import api
+from ubiety.admin.context import Node, SessionInfo
+from ubiety.admin.operation import call
+from ubiety.admin.operations import BY_NAME
+from ubiety.admin.problems import Problem
+from ubiety.admin.rbac import Caller
+from ubiety.admin.server import ApiServer
+from ubiety.clock import SystemClock
+from ubiety.config import Config
+from ubiety.directory import passwords
+from ubiety.net.certificates import Certificates
+from ubiety.settings import Setting, Settings
+from ubiety.store import domains
+from ubiety.store.database import Database
+from ubiety.telemetry import Counters, Metrics
+
+CONTACTS = Setting(
+    "roster.maximum",
+    int,
+    200,
+    "contacts",
+    "Most contacts of a person.",
+    minimum=0,
+    maximum=5000,
+    zero="no limit",
+)
+ROOT = Caller("unix:root", frozenset({"*"}))
+
+
+class ListedSessions:
+    """Sessions that a test puts there."""
+
+    def __init__(self) -> None:
+        self.present: list[SessionInfo] = []
+        self.reasons: list[str] = []
+
+    def list(self) -> Sequence[SessionInfo]:
+        return list(self.present)
+
+    async def end(self, address: str, reason: str) -> int:
+        gone = [one for one in self.present if address in (one.address, one.address.partition("/")[0])]
+        self.present = [one for one in self.present if one not in gone]
+        self.reasons += [reason] * len(gone)
+        return len(gone)
+
+    def add(self, address: str) -> None:
+        self.present.append(
+            SessionInfo(address, 1_795_000_000.0, "192.0.2.7", "TLSv1.3", "online", "available", 0, 0)
+        )
+
+
+class SmallNode:
+    """What `app.py` is for operations, without people who chat."""
+
+    def __init__(self, data: Path, url: str = "") -> None:
+        self.config = Config(
+            data_dir=data, domain="example.org", hosts=("127.0.0.1",), database_url=url, api_port=0
+        )
+        self.config.make_directories()
+        self.clock = SystemClock()
+        self.settings = Settings([CONTACTS, *passwords.SETTINGS, *api.SETTINGS])
+        self.settings.set_text("password.iterations", "4096")
+        self.database = Database(self.config.url)
+        self.database.migrate()
+        self.metrics = Metrics(Counters())
+        self.sessions = ListedSessions()
+        self.certificates = Certificates(self.config.certificates_dir, self.clock)
+        self.started = self.clock.now()
+        self.ports: Mapping[str, int] = {}
+        self.domains: list[str] = []
+        self.changed: list[int] = []
+        self.announced: list[tuple[list[str], str, str]] = []
+
+    async def open(self) -> None:
+        await self.database.write(domains.add, self.config.domain, self.clock.now())
+        await self.domains_changed()
+        self.certificates.open(self.domains)
+
+    async def people_changed(self, address_ids: Sequence[int]) -> None:
+        self.changed += address_ids
+
+    async def domains_changed(self) -> None:
+        rows = await self.database.read(domains.list_all)
+        self.domains = [row.name for row in sorted(rows, key=lambda row: not row.is_default)]
+
+    async def announce(self, recipients: Sequence[str], subject: str, text: str) -> int:
+        self.announced.append((list(recipients), subject, text))
+        return len(recipients)
+
+
+async def do(node: SmallNode, name: str, caller: Caller = ROOT, /, **arguments: Any) -> Any:
+    """Calls an operation as one of the faces does."""
+    operation = BY_NAME[name]
+    return await call(operation, node, caller, operation.arguments(**arguments))
+
+
+async def refused(node: SmallNode, name: str, caller: Caller = ROOT, /, **arguments: Any) -> Problem:
+    """Calls an operation that must be refused; returns the problem."""
+    with pytest.raises(Problem) as caught:
+        await do(node, name, caller, **arguments)
+    return caught.value
+
+
+@asynccontextmanager
+async def small_node(data: Path, url: str = "") -> AsyncIterator[SmallNode]:
+    """A node that is closed behind the test."""
+    node = SmallNode(data, url)
+    _: Node = node  # it is what operations ask for
+    try:
+        await node.open()
+        yield node
+    finally:
+        node.database.close()
+
+
+@asynccontextmanager
+async def served(node: SmallNode) -> AsyncIterator[httpx.AsyncClient]:
+    """The node's interface on the local socket and on a TLS port; yields a client of the port."""
+    server = ApiServer(node.clock)
+    app = api.make_app(node)
+    await server.listen_local(api.trust_local(app), node.config.control_socket)
+    port = await server.listen(app, node.config.api, node.certificates.switching_context())
+    node.ports = {"api": port}
+    trusted = ssl.create_default_context(cafile=node.certificates.ca_path)
+    try:
+        async with httpx.AsyncClient(
+            base_url=f"https://127.0.0.1:{port}", verify=trusted, timeout=20
+        ) as client:
+            yield client
+    finally:
+        await server.stop()
+        await asyncio.sleep(0)
