@@ -87,7 +87,7 @@ class Node:
         await self._compose()
         await self._listen()
         self._spawn(self._tidy())
-        self._spawn(self._count_slices())
+        self._spawn(self._count())
         event("node_started", version=__version__, node=self.config.node, ports=self._ports)
 
     async def _load(self) -> None:
@@ -153,6 +153,7 @@ class Node:
         for server in self._servers:
             server.close()
         await self.service.stop()
+        await self.users.note_seen()
         await self.ledger.close()
         for task in list(self._tasks):
             task.cancel()
@@ -190,7 +191,7 @@ class Node:
                     actor.policy = self.users.policy_of(login)
             if actor is not None and (login is None or not login.enabled or login.jid != actor.jid.bare):
                 await self.sessions.end_user(actor, "not-authorized", "This account may not sign in.")
-                self.context.actors.pop(address_id, None)
+                self.users.forget(actor)
 
     async def domains_changed(self) -> None:
         """Read the table of domains again."""
@@ -232,11 +233,16 @@ class Node:
             except StoreError as error:
                 event("tidying_failed", level="warning", reason=str(error))
 
-    async def _count_slices(self) -> None:
-        before = 0
+    async def _count(self) -> None:
+        """Keep the gauges that nobody counts in passing."""
+        counters, before, slice_ends = self.counters, 0, self.clock.monotonic() + SLICE_SECONDS
         while True:
-            await asyncio.sleep(SLICE_SECONDS)
-            before = self.counters.end_slice(before)
+            counters.active_sessions = counters.composed_sessions = len(self.homes)
+            counters.im_sessions = counters.composed_sessions + counters.client_sessions
+            counters.ledger_bytes = self.ledger.queued_bytes
+            if self.clock.monotonic() >= slice_ends:
+                before, slice_ends = counters.end_slice(before), slice_ends + SLICE_SECONDS
+            await asyncio.sleep(1.0)
 
 
 def _person(row: users.Person) -> Person:

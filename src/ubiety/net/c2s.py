@@ -50,6 +50,7 @@ class ClientConnection(asyncio.Protocol):
         self._closing = False
         self.session: Session | None = None
         self.congested = False
+        self.negotiating = True  # no session yet
         self.last_input = 0.0
         self.asked = False  # was asked for a sign of life since the last input
         self.address = ""
@@ -165,11 +166,6 @@ class ClientConnection(asyncio.Protocol):
         return self._tls.version if self._tls is not None else "plain"
 
     # -- looked after by the service -----------------------------------------------------------------
-
-    @property
-    def negotiating(self) -> bool:
-        """No session yet."""
-        return self.session is None
 
     def tick(self, now: float) -> None:
         """Let the core act on the time."""

@@ -68,6 +68,8 @@ RELEASE_SECONDS = 30.0
 ANSWER_SECONDS = 30.0
 """Time that a silent client has to give a sign of life."""
 MAX_LOGIN_WAIT = 30.0
+STOP_SECONDS = 2.0
+"""Time that clients have to take our last words when the node stops."""
 
 
 class Connection(Protocol):
@@ -77,10 +79,7 @@ class Connection(Protocol):
     last_input: float
     asked: bool
     session: Session | None
-
-    @property
-    def negotiating(self) -> bool:
-        """No session yet."""
+    negotiating: bool
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
@@ -171,6 +170,7 @@ class C2sService:
 
     def logged_in(self, connection: Connection) -> None:
         """A connection has its session."""
+        connection.negotiating = False
         self._count_down(self._negotiating, connection.address)
 
     def gone(self, connection: Connection) -> None:
@@ -330,5 +330,10 @@ class C2sService:
             self._sweeper.cancel()
         for connection in list(self._connections):
             connection.close("system-shutdown", text)
+        deadline = self.loop.time() + STOP_SECONDS
+        while self._connections and self.loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        for connection in list(self._connections):
+            connection.abort()
         await asyncio.sleep(0)
         self.hashing.shutdown(wait=False, cancel_futures=True)

@@ -17,6 +17,8 @@ from ubiety.xmpp.smacks import Smacks
 
 MAX_UNACKNOWLEDGED = 1000
 """Stanzas that may wait for a client's acknowledgement before it counts as congested."""
+MAX_KEPT = 10_000
+"""Stanzas kept for a client that acknowledges nothing before its session is ended."""
 MAX_WAITING = 32
 """Stanzas that may queue behind one that is being answered before reading is paused."""
 
@@ -70,6 +72,9 @@ class Owner(Protocol):
 
     def drained(self, session: "Session") -> None:
         """The session has room again."""
+
+    def overrun(self, session: "Session") -> None:
+        """More waits for the client than a session may hold: end it."""
 
 
 class StreamCursor:
@@ -290,6 +295,8 @@ class Session:
                 token.unheld()
             return
         smacks.sent(data, token)
+        if len(smacks.unacked) > MAX_KEPT:
+            self._defer(lambda: self.owner.overrun(self))
         if edge is None:
             return
         edge.write(data)

@@ -4,6 +4,8 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable
 
+from sqlalchemy import Connection
+
 from ubiety.conditions import StanzaError
 from ubiety.jid import Jid, JidError
 from ubiety.routing.homes import Person
@@ -45,6 +47,7 @@ class Users:
         self._queued = 0
         self._detached: dict[str, tuple[Session, float]] = {}
         self._idle: OrderedDict[int, float] = OrderedDict()
+        self._seen: dict[int, float] = {}  # user id -> when the last session ended, not yet written
 
     # -- the route -----------------------------------------------------------------------------
 
@@ -175,6 +178,14 @@ class Users:
         if user is not None:
             user.inbox.wake()
 
+    def overrun(self, session: Session) -> None:
+        """A client acknowledges nothing, or stays away while too much waits for it."""
+        event("session_overrun", level="warning", session=session.jid.text)
+        edge = session.edge
+        self.end(session)
+        if edge is not None:
+            edge.close("resource-constraint", "Too much is waiting for this client's acknowledgement.")
+
     # -- actors --------------------------------------------------------------------------------
 
     async def load(self, person: Person, login: users.Login | None = None) -> User:
@@ -226,6 +237,8 @@ class Users:
         )
         context.actors[person.address_id] = user
         self._idle[person.address_id] = context.clock.monotonic()
+        context.counters.roster_subscriptions += len(watched)
+        context.counters.roster_watchers += len(watchers)
         return user
 
     def policy_of(self, login: users.Login) -> Policy | None:
@@ -248,7 +261,13 @@ class Users:
             del self._idle[address_id]
             user = self._context.actors.get(address_id)
             if user is not None and not user.sessions and not user.inbox.inflight:
-                del self._context.actors[address_id]
+                self.forget(user)
+
+    def forget(self, user: User) -> None:
+        """Unload an actor."""
+        if self._context.actors.pop(user.person.address_id, None) is not None:
+            self._context.counters.roster_subscriptions -= len(user.watched)
+            self._context.counters.roster_watchers -= len(user.watchers)
 
     # -- sessions ------------------------------------------------------------------------------
 
@@ -293,6 +312,8 @@ class Users:
             self.end(session)
             return
         session.detach()
+        user = self._context.actors[session.address_id]
+        self._context.ledger.save_stream(smacks.smid, user.person.user_id, smacks.h)
         self._detached[smacks.smid] = (session, self._context.clock.monotonic() + smacks.max_seconds)
         self._context.counters.suspended_sessions += 1
 
@@ -319,19 +340,24 @@ class Users:
         if not user.sessions:
             counters.online_users -= 1
             self._idle[user.person.address_id] = self._context.clock.monotonic()
-            self._context.spawn(self._note_seen(user.person.user_id))
+            self._seen[user.person.user_id] = self._context.clock.now()
             self.unload_idle()
         user.inbox.wake()
 
-    async def _note_seen(self, user_id: int) -> None:
-        await self._context.database.write(users.set_last_seen, user_id, self._context.clock.now(), "")
+    async def note_seen(self) -> None:
+        """Write down who was here until when (XEP-0012), all of the last second at once."""
+        seen, self._seen = self._seen, {}
+        if seen:
+            await self._context.database.write(_set_last_seen, seen)
 
     def _forget_detached(self, smid: str) -> None:
         if self._detached.pop(smid, None) is not None:
             self._context.counters.suspended_sessions -= 1
 
     def expire(self) -> None:
-        """End sessions that waited long enough to be resumed. Called about once a second."""
+        """End sessions that waited long enough to be resumed. Called once a second."""
+        if self._seen:
+            self._context.spawn(self.note_seen())
         now = self._context.clock.monotonic()
         for session, deadline in list(self._detached.values()):
             if deadline <= now:
@@ -361,3 +387,8 @@ class Users:
         """Return how far an earlier stream of this person was settled, for ``<failed h='…'/>``."""
         found = await self._context.database.read(streams.find, smid)
         return found.h if found is not None and found.user_id == user.person.user_id else None
+
+
+def _set_last_seen(conn: Connection, seen: dict[int, float]) -> None:
+    for user_id, at in seen.items():
+        users.set_last_seen(conn, user_id, at, "")

@@ -79,7 +79,7 @@ async def remove(context: Context, user: User, contact: Jid) -> None:
     peer = context.homes.find(contact.bare)
     ours, theirs = await context.database.write(_remove, user.person, contact.bare, peer)
     user.roster_version = ours.version
-    _follow(user, ours)
+    _follow(context, user, ours)
     roster_push.push(user, [roster_push.removed(contact.bare)])
     if theirs is not None and peer is not None:
         _tell_peer(context, user, peer, theirs, None)
@@ -113,7 +113,7 @@ async def _exchange(context: Context, user: User, stanza: Stanza) -> None:
     if ours.after is not None and ours.version:
         user.roster_version = ours.version
         roster_push.push(user, [roster_push.render(ours.after)] if ours.after.is_listed else [])
-    _follow(user, ours)
+    _follow(context, user, ours)
     if theirs is not None and peer is not None:
         _tell_peer(context, user, peer, theirs, stanza)
         for kind in ours.deliver:
@@ -262,7 +262,7 @@ def _tell_peer(context: Context, user: User, peer: Person, theirs: Side, stanza:
         actor.roster_version = theirs.version
         if theirs.after is not None and theirs.after.is_listed:
             roster_push.push(actor, [roster_push.render(theirs.after)])
-    _follow(actor, theirs)
+    _follow(context, actor, theirs)
     actor.has_requests = actor.has_requests or theirs.state.pending
     for kind in theirs.deliver:
         if stanza is not None and kind == stanza.type:
@@ -278,15 +278,19 @@ def _to_clients(user: User, stanza: Stanza) -> None:
             session.send(data)
 
 
-def _follow(user: User, side: Side) -> None:
+def _follow(context: Context, user: User, side: Side) -> None:
     """Bring the actor's arrays in line with what was written."""
+    changes = {}
     for array, bit in ((user.watched, TO), (user.watchers, FROM)):
         present = side.contact_id in array
         wanted = bool(side.state.subscription & bit)
+        changes[bit] = wanted - present
         if wanted and not present:
             array.append(side.contact_id)
         elif present and not wanted:
             array.remove(side.contact_id)
+    context.counters.roster_subscriptions += changes[TO]
+    context.counters.roster_watchers += changes[FROM]
 
 
 def _show_changes(context: Context, user: User, peer: Person | None, ours: Side, theirs: Side | None) -> None:
