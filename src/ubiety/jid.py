@@ -8,6 +8,7 @@ import re
 from functools import lru_cache
 from html import escape
 from ipaddress import IPv6Address
+from sys import intern
 from typing import Any, NoReturn
 
 import idna
@@ -54,6 +55,7 @@ class Jid:
     xml: str
 
     def __init__(self, local: str, domain: str, resource: str) -> None:
+        domain = intern(domain)  # there are few, and one address in memory for each person and client
         bare = f"{local}@{domain}" if local else domain
         text = f"{bare}/{resource}" if resource else bare
         fields = (local, domain, resource, bare, text, text if _PLAIN.fullmatch(text) else escape(text))

@@ -5,7 +5,7 @@ of the bytes as they came. What the bytes may look like is the business of `xmpp
 """
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ubiety.conditions import StanzaError, error_bytes
@@ -69,7 +69,12 @@ class Stanza:
 
     def replace(self, **fields: Any) -> "Stanza":
         """Return a copy with these fields changed."""
-        return replace(self, **fields)
+        copy = Stanza(
+            self.kind, self.to, self.from_, self.id, self.type, self.lang, self.children, self.payload
+        )
+        for name, value in fields.items():
+            setattr(copy, name, value)
+        return copy
 
     def to_bytes(self, to: Jid | None = None, extra: bytes = b"", declare_ns: bool = False) -> bytes:
         """Return the stanza for the wire, to this address instead of its own if one is given.

@@ -15,6 +15,7 @@ from ubiety.stanza import KINDS, ChildName, Stanza, build, from_element
 from ubiety.xmpp import ns
 from ubiety.xmpp.items import BadStanza, Limits, StreamItem, StreamOpened
 from ubiety.xmpp.scope import (
+    KNOWN_NAMESPACES,
     MAX_NAME,
     PLAIN_ATTRIBUTES,
     PLAIN_SCOPE,
@@ -28,6 +29,7 @@ SPACE: Final = b" \t\r\n"
 TEXT_BETWEEN: Final = "text between two stanzas"
 _SLASH: Final = 0x2F
 _START_TAG: Final = re.compile(rb"""<(?:[^'">]|'[^']*'|"[^"]*")*>""")
+_CLIENT: Final = ns.CLIENT
 _CONTENT: Final = frozenset({ns.CLIENT, ns.SERVER})
 _UNFIT_NAMESPACE: Final = "a namespace is not a URI or is reserved"
 
@@ -55,6 +57,7 @@ class Scanner:
         "_scope",
         "_slow",
         "_unfit",
+        "_watched",
         "base",
         "buffer",
         "count",
@@ -71,6 +74,7 @@ class Scanner:
         self._limits = limits
         self._default_lang = default_lang
         self._asserted = asserted
+        self._watched = _CONTENT.union([uri for uri, _ in asserted])
         self._force_slow = force_slow
         self.reset()
 
@@ -137,7 +141,10 @@ class Scanner:
                 self._inspect_name(name)
             uri = self._inspect(attrs) if attrs else None
             if depth == 2:
-                self._children.append((ns.CLIENT, name) if uri is None else self._declared(uri, name))
+                child = (_CLIENT if uri is None else uri, name)
+                if uri in self._watched and (uri in _CONTENT or child in self._asserted):
+                    self._slow = True
+                self._children.append(child)
         elif depth == 1:
             self._begin(name, attrs)
         else:
@@ -163,7 +170,7 @@ class Scanner:
             raise Refused("bad-format", "an attribute of the stream header holds a >")
         self._scope = scope = read_scope(name, attrs)
         self.end = self.base + self.buffer.find(b">", self._index()) + 1
-        self._always_slow = self._force_slow or scope.default != ns.CLIENT
+        self._always_slow = self._force_slow or scope.default != _CLIENT
         self._lang = attrs.get("xml:lang", self._default_lang)
         get = attrs.get
         self.items.append(StreamOpened(get("to"), get("from"), get("version"), get("xml:lang"), get("id")))
@@ -171,8 +178,9 @@ class Scanner:
     def _begin(self, name: str, attrs: dict[str, str]) -> None:
         """A first-level element begins."""
         index = self._index()
-        self._check_between(index)
-        self.start = self.base + index
+        self.start = start = self.base + index
+        if start != self.end:
+            self._check_between(index)
         self.count = 0
         self._attrs = attrs
         self._children = []
@@ -185,17 +193,10 @@ class Scanner:
     def _check_between(self, index: int) -> None:
         """Refuse anything but white space between two first-level elements."""
         end = self.end - self.base
-        if index != end and self.buffer[end:index].strip(SPACE):
+        if self.buffer[end:index].strip(SPACE):
             raise Refused("bad-format", TEXT_BETWEEN)
 
     # --- Names
-
-    def _declared(self, uri: str, name: str) -> ChildName:
-        """Return the name of a first-level child that declares its namespace."""
-        child = (uri, name)
-        if uri in _CONTENT or child in self._asserted:
-            self._slow = True
-        return child
 
     def _inspect_name(self, name: str) -> None:
         if len(name) > MAX_NAME:
@@ -211,7 +212,7 @@ class Scanner:
         if not PLAIN_ATTRIBUTES.issuperset(attrs):
             self._inspect_attributes(attrs)
         uri = attrs.get("xmlns")
-        if uri and not is_namespace(uri):
+        if uri and uri not in KNOWN_NAMESPACES and not is_namespace(uri):
             self._slow = True
             self._unfit = _UNFIT_NAMESPACE
         return uri
@@ -243,14 +244,14 @@ class Scanner:
         # For an empty element expat's index is behind it, for others before the end tag.
         is_empty = index == head_end and buffer[index - 2] == _SLASH
         end = index if is_empty else buffer.find(b">", index) + 1
-        is_stanza = name in KINDS and attrs.get("xmlns", ns.CLIENT) == ns.CLIENT
+        is_stanza = name in KINDS and attrs.get("xmlns", _CLIENT) == _CLIENT
         item: StreamItem
         if is_stanza and self._unfit:
             item = _bad_stanza(name, attrs, StanzaError("bad-request", self._unfit))
         elif is_stanza and not self._slow:
             item = self._read_quickly(name, bytes(buffer[head_end:index]))
         elif index == head_end and not self._slow:
-            item = Element(name, attrs.pop("xmlns", ns.CLIENT), attrs)
+            item = Element(name, attrs.pop("xmlns", _CLIENT), attrs)
         else:
             item = self._read_slowly(bytes(buffer[start:end]))
         self.end = self.base + end
@@ -273,7 +274,7 @@ class Scanner:
             element = parse_element(data, scope.default, scope.prefixes)
         except ElementError as error:
             raise Refused("not-well-formed", error.reason) from None
-        if element.name not in KINDS or element.ns != ns.CLIENT:
+        if element.name not in KINDS or element.ns != _CLIENT:
             return element
         try:
             if self._unfit:

@@ -56,6 +56,7 @@ _NAMESPACE = re.compile(
     rf"(?:[A-Za-z][A-Za-z0-9+.-]*:(?://{_HOST})?(?!//)(?:{_PIECE}:)*|(?!//)){_PIECE}(?:\?{_PIECE})?(?:#{_PIECE})?"
 )
 _RESERVED = frozenset({ns.XML, ns.XMLNS})
+KNOWN_NAMESPACES: Final = frozenset([uri for name, uri in vars(ns).items() if name.isupper()]) - _RESERVED
 
 
 class Refused(Exception):

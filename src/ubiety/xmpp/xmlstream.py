@@ -174,8 +174,15 @@ class XmlStream:
             self._keep(buffer, keep)
         else:
             self._pending = None
-            if scanner.base > RENEW_AFTER:
-                scanner.release()
+        if scanner.base > RENEW_AFTER:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Have a new parser read what is kept: somebody who never pauses between stanzas needs one too."""
+        scanner = self._scanner
+        scanner.release()
+        scanner.base = scanner.end = self._fed = 0
+        scanner.depth = min(scanner.depth, 1)
 
     def _keep(self, buffer: bytes | bytearray, keep: int) -> None:
         """Keep the buffer from here on; expat's work on the pieces of one element is bounded."""

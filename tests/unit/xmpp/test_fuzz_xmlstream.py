@@ -25,6 +25,7 @@ from tests.unit.xmpp.stream_inputs import (
     view,
 )
 from ubiety.stanza import Stanza, strip_asserted
+from ubiety.xmpp import xmlstream
 from ubiety.xmpp.xmlstream import StreamClosed, StreamFault, StreamItem
 
 FUZZ_SECONDS = float(os.environ.get("UBIETY_FUZZ_SECONDS", "20"))
@@ -87,12 +88,13 @@ def test_random_text_in_a_message(text, places):
 
 
 @pytest.mark.timeout(FUZZ_SECONDS + 120)
-def test_mutated_streams_for_a_while():
+def test_mutated_streams_for_a_while(monkeypatch):
     seed = random.randrange(1 << 32)
     rng = random.Random(seed)
     until = time.monotonic() + FUZZ_SECONDS
     runs = passed = 0
     for data in mutations(seed):
+        monkeypatch.setattr(xmlstream, "RENEW_AFTER", rng.choice([50, 300, 1 << 20]))
         began = time.monotonic()
         if began > until:
             break

@@ -316,6 +316,19 @@ def test_the_parser_is_renewed_from_time_to_time(monkeypatch):
     assert renewals == 100 * len(MESSAGE) // 1000
 
 
+def test_the_parser_is_renewed_in_the_midst_of_a_stanza_too(monkeypatch):
+    monkeypatch.setattr(xmlstream, "RENEW_AFTER", 1000)
+    stream = opened()
+    data = MESSAGE * 100
+    parsers, items = [], []
+    for at in range(0, len(data), len(MESSAGE) - 3):
+        items += stream.feed(data[at : at + len(MESSAGE) - 3])
+        if stream._scanner.parser not in parsers:
+            parsers.append(stream._scanner.parser)
+    assert items == [only(MESSAGE)] * 100
+    assert len(parsers) > 5
+
+
 def test_nothing_large_is_kept():
     stream = opened()
     stream.feed(b"<message><body>" + b"x" * 200_000)
