@@ -75,7 +75,8 @@ async def measure_subscriptions(
         assert isinstance(right, Acquaintance)
         async with gate:
             left.ask(people[2 * i + 1].jid.encode())
-            await asyncio.wait_for(asyncio.gather(left.both, right.both), 20)
+            await asyncio.wait_for(left.both, 20)
+            await asyncio.wait_for(right.both, 20)
 
     meter = Meter(cpu)
     try:

@@ -27,11 +27,13 @@ _SETTINGS: Mapping[str, object] = {
     "c2s.login_rate": 100_000,
     "c2s.connections_per_address": 100_000,
     "c2s.negotiating_per_address": 100_000,
+    # The peers ask the contact; so that all carry the same stanzas, Ubiety shall too.
+    "presence.auto_authorize": False,
 }
 
 
 class Ubiety(Server):
-    """A single node with its default settings but for rate limits and the archive."""
+    """A single node with its default settings but for `_SETTINGS` and the archive."""
 
     name = "ubiety"
 
