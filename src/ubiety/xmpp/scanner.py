@@ -7,7 +7,7 @@ are checked here as expat reads them, because it is not namespace-aware: see `Sc
 import re
 from collections.abc import Mapping
 from pyexpat import ParserCreate, XMLParserType
-from typing import Final, NoReturn
+from typing import Final
 
 from ubiety.conditions import StanzaError
 from ubiety.element import Element, ElementError, parse_element
@@ -21,8 +21,10 @@ from ubiety.xmpp.scope import (
     PLAIN_SCOPE,
     Refused,
     Scope,
+    check_declaration,
     is_namespace,
     read_scope,
+    refuse_markup,
 )
 
 SPACE: Final = b" \t\r\n"
@@ -118,11 +120,11 @@ class Scanner:
             self.base = self.end = len(header)
         parser.StartElementHandler = self._on_start
         parser.EndElementHandler = self._on_end
-        parser.XmlDeclHandler = _check_declaration
-        parser.CommentHandler = _refuse
-        parser.ProcessingInstructionHandler = _refuse
-        parser.StartDoctypeDeclHandler = _refuse
-        parser.EntityDeclHandler = _refuse
+        parser.XmlDeclHandler = check_declaration
+        parser.CommentHandler = refuse_markup
+        parser.ProcessingInstructionHandler = refuse_markup
+        parser.StartDoctypeDeclHandler = refuse_markup
+        parser.EntityDeclHandler = refuse_markup
         self.parser = parser
         return parser
 
@@ -293,14 +295,3 @@ def _find_head_end(buffer: bytes | bytearray, start: int) -> int:
 def _bad_stanza(kind: str, attrs: Mapping[str, str], error: StanzaError) -> BadStanza:
     get = attrs.get
     return BadStanza(kind, get("id"), get("type"), get("from"), get("to"), error.condition, error.text)
-
-
-def _refuse(*_: object) -> NoReturn:
-    raise Refused("restricted-xml", "comments, processing instructions and document types are not allowed")
-
-
-def _check_declaration(version: str, encoding: str | None, _standalone: int) -> None:
-    if version != "1.0":
-        raise Refused("not-well-formed", "a stream is in XML 1.0")
-    if encoding is not None and encoding.upper() != "UTF-8":
-        raise Refused("unsupported-encoding", "a stream is in UTF-8")  # RFC 6120 §11.6

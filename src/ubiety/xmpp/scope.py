@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, NoReturn
 
 from ubiety.element import ElementError, escape_attribute, parse_element
 from ubiety.xmpp import ns
@@ -122,3 +122,16 @@ def _is_namespace(uri: str) -> bool:
 
 
 _is_namespace_cached = lru_cache(maxsize=2048)(_is_namespace)
+
+
+def refuse_markup(*_: object) -> NoReturn:
+    """Raise Refused: XMPP does without this part of XML (RFC 6120 §11.1)."""
+    raise Refused("restricted-xml", "comments, processing instructions and document types are not allowed")
+
+
+def check_declaration(version: str, encoding: str | None, _standalone: int) -> None:
+    """Raise Refused unless an XML declaration is what RFC 6120 §11.5 and §11.6 allow."""
+    if version != "1.0":
+        raise Refused("not-well-formed", "a stream is in XML 1.0")
+    if encoding is not None and encoding.upper() != "UTF-8":
+        raise Refused("unsupported-encoding", "a stream is in UTF-8")  # RFC 6120 §11.6
