@@ -5,35 +5,26 @@ IMMEDIATE`` between processes); connections made here never checkpoint, only the
 the same calls, through psycopg.
 """
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event
+from sqlalchemy import Connection, PoolProxiedConnection
 from sqlalchemy.engine import URL, make_url
 
+from ubiety.store.engines import make_engine
 from ubiety.store.errors import CommitUnknown, DatabaseUnavailable, StoreError, translate
+from ubiety.store.lanes import Call, Lane, run_each
 from ubiety.store.migrate import upgrade
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Connections of the ledger and of the writers wait this long for a lock (seconds).
+#: Writers wait this long for a lock (seconds).
 BUSY_TIMEOUT = 5.0
 READERS = 3
-
-SQLITE_PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=ON",
-    "PRAGMA wal_autocheckpoint=0",  # only the ledger's thread checkpoints
-    "PRAGMA temp_store=MEMORY",
-    "PRAGMA cache_size=-16384",
-)
 
 
 class Database:
@@ -41,8 +32,9 @@ class Database:
 
     ``read`` and ``write`` take a plain function whose first argument is the open connection. Reads run
     without a transaction of their own: each statement sees what is committed when it starts. Writes run one
-    after the other, in the order in which they were asked for, each in one transaction that is on disk when
-    the call returns.
+    after the other, in the order in which they were asked for. Each is done as a whole or not at all, and
+    is on disk when the call returns; those that wait at the same time share a commit. A function may be run
+    a second time when the first try failed, so it does nothing but SQL.
 
     All calls raise ``StoreError`` (see ``errors``) when the database fails.
     """
@@ -54,33 +46,32 @@ class Database:
         self.busy_timeout = busy_timeout
         #: Held for the length of every write transaction of this process (the ledger's as well).
         self.writer_lock = threading.Lock()
-        self._write_engine = self._make_engine(is_reader=False)
-        self._read_engine = self._make_engine(is_reader=True)
-        self._readers = ThreadPoolExecutor(readers, "database-read")
-        self._writer = ThreadPoolExecutor(1, "database-write")
+        self._write_engine = make_engine(self.url, busy_timeout, is_reader=False)
+        self._read_engine = make_engine(self.url, busy_timeout, is_reader=True)
         self._held = threading.local()
+        self._all_held: list[Connection] = []
+        self._readers = Lane("database-read", readers, lambda calls: run_each(calls, self._read))
+        self._writer = Lane("database-write", 1, self._write_calls)
 
     async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(conn, ...)`` in a reader's thread and return what it returns."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._readers, lambda: self._read_held(lambda conn: fn(conn, *args, **kwargs))
-        )
+        result: T = await self._readers.ask(lambda conn: fn(conn, *args, **kwargs))
+        return result
 
     async def write(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run ``fn(conn, ...)`` in the writer's thread, in one transaction; committed when it returns."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer, lambda: self.write_now(fn, *args, **kwargs))
+        """Run ``fn(conn, ...)`` in the writer's thread; committed when it returns."""
+        result: T = await self._writer.ask(lambda conn: fn(conn, *args, **kwargs))
+        return result
 
     def read_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(conn, ...)`` in this thread (command line, jobs, start-up)."""
-        return self._repeated(lambda: self._read_pooled(lambda conn: fn(conn, *args, **kwargs)))
+        return self._again(lambda: self._read_pooled(lambda conn: fn(conn, *args, **kwargs)))
 
     def write_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(conn, ...)`` in this thread, in one transaction."""
-        return self._repeated(lambda: self._write_once(lambda conn: fn(conn, *args, **kwargs)))
+        return self._again(lambda: self._write_pooled(lambda conn: fn(conn, *args, **kwargs)))
 
     def migrate(self) -> None:
         """Bring the tables to the newest form; safe when several nodes start at once."""
@@ -100,35 +91,57 @@ class Database:
 
     def close(self) -> None:
         """Finish what was asked for, then close all connections."""
-        self._writer.shutdown(wait=True)
-        self._readers.shutdown(wait=True)
+        self._writer.close()
+        self._readers.close()
+        for conn in self._all_held:
+            conn.close()
         self._write_engine.dispose()
         self._read_engine.dispose()
 
-    # -- how ---------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def _read(self, fn: Callable[[Connection], T]) -> T:
+        """Read on this thread's own connection, which stays open (a check-out costs more than a query)."""
+        return self._again(lambda: self._read_held(fn))
 
     def _read_held(self, fn: Callable[[Connection], T]) -> T:
-        """Read on this thread's own connection, which stays open (a check-out costs more than a query)."""
-
-        def attempt() -> T:
+        with self._translated():
             conn: Connection | None = getattr(self._held, "conn", None)
-            with self._translated():
-                if conn is None:
-                    conn = self._held.conn = self._read_engine.connect()
-                try:
-                    return fn(conn)
-                except BaseException:
-                    self._held.conn = None
-                    conn.close()
-                    raise
-
-        return self._repeated(attempt)
+            if conn is None:
+                conn = self._held.conn = self._read_engine.connect()
+                self._all_held.append(conn)
+            try:
+                return fn(conn)
+            except BaseException:
+                self._held.conn = None
+                self._all_held.remove(conn)
+                conn.close()
+                raise
 
     def _read_pooled(self, fn: Callable[[Connection], T]) -> T:
         with self._translated(), self._read_engine.connect() as conn:
             return fn(conn)
 
-    def _write_once(self, fn: Callable[[Connection], T]) -> T:
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def _write_calls(self, calls: list[Call]) -> None:
+        """Write what waits: together if that works, else each for itself with its own error."""
+        if len(calls) > 1:
+            try:
+                self._again(lambda: self._write_pooled(lambda conn: _run_together(conn, calls)))
+            except CommitUnknown as error:
+                for call in calls:
+                    call.error = error
+                return
+            except Exception:  # noqa: BLE001  one spoiled it for all: nothing is written yet
+                run_each(calls, self._write)
+            return
+        run_each(calls, self._write)
+
+    def _write(self, fn: Callable[[Connection], T]) -> T:
+        return self._again(lambda: self._write_pooled(fn))
+
+    def _write_pooled(self, fn: Callable[[Connection], T]) -> T:
         with self._locked(), self._translated(), self._write_engine.connect() as conn:
             transaction = conn.begin()
             try:
@@ -136,17 +149,22 @@ class Database:
             except BaseException:
                 transaction.rollback()
                 raise
-            with _unrepeatable():
+            with _in_doubt():
                 transaction.commit()
             return result
 
-    def _repeated(self, attempt: Callable[[], T]) -> T:
+    # -- both ----------------------------------------------------------------------------------------------
+
+    def _again(self, attempt: Callable[[], T]) -> T:
         """Try a second time: an old connection may have died with a database server that is back by now."""
         try:
             return attempt()
         except CommitUnknown:
             raise
         except DatabaseUnavailable:
+            # The others in the pools are as old as this one.
+            self._read_engine.dispose()
+            self._write_engine.dispose()
             return attempt()
 
     @contextmanager
@@ -167,14 +185,22 @@ class Database:
                 raise
             raise typed from error
 
-    def _make_engine(self, *, is_reader: bool) -> Engine:
-        if self.is_sqlite:
-            return _sqlite_engine(self.url, self.busy_timeout, is_reader)
-        return _postgresql_engine(self.url, self.busy_timeout, is_reader)
+
+def _run_together(conn: Connection, calls: list[Call]) -> None:
+    driver: Any = conn.connection.driver_connection
+    for call in calls:
+        driver.execute("SAVEPOINT one")
+        try:
+            call.result = call.fn(conn)
+            call.error = None
+        except Exception as error:  # noqa: BLE001  it belongs to whoever asked, the others go on
+            driver.execute("ROLLBACK TO SAVEPOINT one")
+            call.error = translate(error) or error
+        driver.execute("RELEASE SAVEPOINT one")
 
 
 @contextmanager
-def _unrepeatable() -> Iterator[None]:
+def _in_doubt() -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -182,51 +208,3 @@ def _unrepeatable() -> Iterator[None]:
         if isinstance(typed, DatabaseUnavailable):
             raise CommitUnknown(str(typed)) from error
         raise
-
-
-def _sqlite_engine(url: URL, busy_timeout: float, is_reader: bool) -> Engine:
-    engine = create_engine(
-        url,
-        connect_args={
-            "timeout": busy_timeout,
-            "isolation_level": None,  # we say BEGIN ourselves
-            "check_same_thread": False,
-            "cached_statements": 256,
-        },
-        pool_size=READERS,
-        max_overflow=-1,
-    )
-
-    def prepare(connection: Any, _record: Any) -> None:
-        for pragma in SQLITE_PRAGMAS:
-            connection.execute(pragma).close()
-        if is_reader:
-            connection.execute("PRAGMA query_only=ON").close()
-
-    def begin(conn: Connection) -> None:
-        conn.exec_driver_sql("BEGIN IMMEDIATE")
-
-    event.listen(engine, "connect", prepare)
-    if not is_reader:
-        event.listen(engine, "begin", begin)
-    return engine
-
-
-def _postgresql_engine(url: URL, busy_timeout: float, is_reader: bool) -> Engine:
-    options = [f"-c lock_timeout={int(busy_timeout * 1000)}", "-c timezone=UTC"]
-    if is_reader:
-        options += ["-c default_transaction_read_only=on", "-c statement_timeout=30000"]
-    else:
-        options += ["-c idle_in_transaction_session_timeout=10000"]
-    return create_engine(
-        url,
-        connect_args={
-            "connect_timeout": 3,
-            "application_name": "ubiety",
-            "options": " ".join(options),
-            "tcp_user_timeout": 5000,
-        },
-        pool_size=READERS,
-        max_overflow=-1,
-        isolation_level="AUTOCOMMIT" if is_reader else "READ COMMITTED",
-    )

@@ -159,7 +159,9 @@ def _policy_entries() -> None:
         sa.Column("address_id", sa.BigInteger(), nullable=True),
         sa.Column("domain", sa.Text(), nullable=True),
         sa.CheckConstraint("action IN ('allow', 'block')", name=op.f("ck_policy_entries_action")),
-        sa.CheckConstraint("(address_id IS NULL) <> (domain IS NULL)", name=op.f("ck_policy_entries_one_target")),
+        sa.CheckConstraint(
+            "(address_id IS NULL) <> (domain IS NULL)", name=op.f("ck_policy_entries_one_target")
+        ),
         sa.ForeignKeyConstraint(["address_id"], ["addresses.id"], name="fk_policy_entries_address_id"),
         sa.ForeignKeyConstraint(
             ["user_id"], ["users.id"], name="fk_policy_entries_user_id", ondelete="CASCADE"
