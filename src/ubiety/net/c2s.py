@@ -64,15 +64,15 @@ class ClientConnection(asyncio.Protocol):
         self.address = peer[0] if peer else ""
         self.last_input = self._service.now
         transport.set_write_buffer_limits(high=HIGH_WATER)
+        hash_ = self._service.endpoint_hash() if self._direct_tls else None
+        self._core = C2sStream(
+            self._service.stream_config(), self._service.new_id, self._service.now, self._direct_tls, hash_
+        )
         if not self._service.admit(self):
             transport.abort()
             return
         if self._direct_tls:
             self._tls = TlsLayer(self._service.tls_context())
-        hash_ = self._service.endpoint_hash() if self._direct_tls else None
-        self._core = C2sStream(
-            self._service.stream_config(), self._service.new_id, self._service.now, self._direct_tls, hash_
-        )
         wait = self._service.accept_wait()
         if wait > 0:
             transport.pause_reading()
@@ -117,6 +117,7 @@ class ClientConnection(asyncio.Protocol):
         self._service.gone(self)
         for task in self._login_tasks:
             task.cancel()
+        self._core.close()  # lets go of the parser, which refers to itself
         session, self.session = self.session, None
         if session is not None and session.edge is self:
             self._service.users.disconnect(session)

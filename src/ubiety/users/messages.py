@@ -10,7 +10,7 @@ from ubiety.routing import delivery
 from ubiety.routing.delivery import Otherwise
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Pending, Refused, Verdict, refuse
-from ubiety.stanza import Stanza
+from ubiety.stanza import ASSERTED, Stanza, strip_asserted
 from ubiety.store.ledger import Entry
 from ubiety.users import archive, carbons
 from ubiety.users.actor import User
@@ -32,6 +32,8 @@ def send(context: Context, user: User, stanza: Stanza, session: Session) -> Verd
         stanza = stanza.replace(to=user.jid)  # RFC 6120 §10.3.1: to one's own account
     to = stanza.to
     assert to is not None
+    if not ASSERTED.isdisjoint(stanza.children):
+        stanza = strip_asserted(stanza, (user.jid.bare, user.jid.domain, to.bare, to.domain))
     if not context.settings.get(IM_ENABLED):
         return refuse("service-unavailable", "Instant messaging is turned off on this server.")
     if user.policy is not None and user.policy.blocks(to):
