@@ -1,5 +1,6 @@
-"""The live side of a node as operations see it: sessions, announcements, what changed in the database."""
+"""The live side of a node as operations see it: sessions and announcements."""
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 
@@ -7,11 +8,15 @@ from ubiety.admin.context import SessionInfo
 from ubiety.element import escape_text
 from ubiety.jid import Jid, parse
 from ubiety.routing.sessions import Session
+from ubiety.routing.verdict import Delivered, Pending, Settled, Verdict
 from ubiety.stanza import Stanza
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.service import Users
 from ubiety.xmpp import ns
+
+ANNOUNCE_AT_ONCE = 200
+"""People of an announcement whose copies are on their way at the same time."""
 
 
 class LiveSessions:
@@ -85,10 +90,22 @@ async def announce(context: Context, recipients: Sequence[str], subject: str, te
     if subject:
         children = ((ns.CLIENT, "subject"), *children)
     sent = 0
-    for address in recipients:
-        stanza = Stanza(
-            "message", parse(address), sender, secrets.token_hex(8), "normal", None, children, payload
-        )
-        context.router.route(stanza)
-        sent += 1
+    for start in range(0, len(recipients), ANNOUNCE_AT_ONCE):
+        verdicts = [
+            context.router.route(
+                Stanza("message", parse(to), sender, secrets.token_hex(8), "normal", None, children, payload)
+            )
+            for to in recipients[start : start + ANNOUNCE_AT_ONCE]
+        ]
+        settled = [await _settled(verdict) for verdict in verdicts]
+        sent += sum(isinstance(verdict, Delivered) for verdict in settled)
+        await asyncio.sleep(0)  # the loop carries messages of others too
     return sent
+
+
+async def _settled(verdict: Verdict) -> Settled:
+    if not isinstance(verdict, Pending):
+        return verdict
+    future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+    verdict.then(future.set_result)
+    return await future
