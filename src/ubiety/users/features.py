@@ -1,12 +1,52 @@
-"""All that accounts and the server are asked: the list of every feature's handlers."""
+"""All that accounts and the server can do: the one list of features."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ubiety.users import private_xml as private
 from ubiety.users.carbons import carbon_handlers
 from ubiety.users.context import Context
+from ubiety.users.disco import Disco, Feature
 from ubiety.users.iq import Handler
+from ubiety.users.last import last
 from ubiety.users.ping import ping_handlers
+from ubiety.users.preferences import MULTI_DEVICE
+from ubiety.users.private_xml import private_xml
 from ubiety.users.roster import Roster, RosterCache
+from ubiety.users.time import time
+from ubiety.users.version import version
+from ubiety.xmpp import ns
+
+SETTINGS = (private.PRIVATE_BYTES,)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the composition root needs of the features."""
+
+    handlers: list[Handler]
+    """The queries that are answered."""
+    stream_feature: Callable[[str], bytes]
+    """The server's entity capabilities, for the stream features (XEP-0115 §6.3)."""
+
+
+def compose(context: Context) -> Features:
+    """Make all features of a node."""
+    features = [
+        Feature(tuple(Roster(RosterCache()).handlers()), server=(ns.ROSTER,)),
+        Feature(tuple(ping_handlers()), server=(ns.PING,), account=(ns.PING,)),
+        Feature(tuple(carbon_handlers()), server=(ns.CARBONS, ns.CARBONS_RULES), when=MULTI_DEVICE),
+        Feature(server=("msgoffline",), account=(ns.STANZA_ID,)),  # XEP-0160 §6, XEP-0359 §5
+        version(),
+        time(),
+        last(context.clock.now()),
+        private_xml(),
+    ]
+    disco = Disco(features, context.settings)
+    handlers = [handler for feature in features for handler in feature.handlers] + disco.handlers()
+    return Features(handlers, disco.stream_feature)
 
 
 def handlers(context: Context) -> list[Handler]:
     """Return the handlers of all features."""
-    return [*Roster(RosterCache()).handlers(), *ping_handlers(), *carbon_handlers()]
+    return compose(context).handlers
