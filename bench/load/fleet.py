@@ -33,23 +33,26 @@ class Fleet:
 
     def __init__(self, port: int, tls: bool) -> None:
         self.port = port
-        self.names: list[str] = []
         self.receivers: list[Receiver] = []
         self.received = 0
         self.lost = 0
         self.closing = False
         self._context = _context() if tls else None
 
-    async def login(self, names: Sequence[str], at_once: int = 32) -> None:
-        """Log these people in, at most `at_once` at a time. Raises LoginError."""
-        gate = asyncio.Semaphore(at_once)
+    async def login(
+        self, names: Sequence[str], at_once: int = 32, source: Callable[[int], str] | None = None
+    ) -> None:
+        """Log these people in, at most `at_once` at a time; `source` gives the n-th session's own address.
 
-        async def one(name: str) -> Receiver:
+        Raises LoginError.
+        """
+        gate, known = asyncio.Semaphore(at_once), len(self.receivers)
+
+        async def one(i: int, name: str) -> Receiver:
             async with gate:
-                return await self._login(name)
+                return await self._login(name, source(known + i) if source else None)
 
-        self.receivers += await asyncio.gather(*(one(name) for name in names))
-        self.names += names
+        self.receivers += await asyncio.gather(*(one(i, name) for i, name in enumerate(names)))
 
     async def _login(self, name: str, source: str | None = None) -> Receiver:
         loop = asyncio.get_running_loop()
@@ -95,7 +98,6 @@ class Fleet:
             receiver.transport.write(b"</stream:stream>")
             receiver.transport.close()
         self.receivers = []
-        self.names = []
         await asyncio.sleep(0.2)
 
 

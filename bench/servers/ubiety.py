@@ -33,9 +33,10 @@ _SETTINGS: Mapping[str, object] = {
 
 
 class Ubiety(Server):
-    """A single node with its default settings but for `_SETTINGS` and the archive."""
+    """A single node with its default settings but for `settings` and the archive."""
 
     name = "ubiety"
+    settings: Mapping[str, object] = _SETTINGS
 
     def install(self) -> None:
         """Nothing to install: it is the package beside this one."""
@@ -55,7 +56,7 @@ class Ubiety(Server):
         """Store the settings."""
         database = Database(f"sqlite:///{self.data / 'ubiety.db'}")
         try:
-            database.write_now(write_settings, {**_SETTINGS, "archive.enabled": archive})
+            database.write_now(write_settings, {**self.settings, "archive.enabled": archive})
         finally:
             database.close()
 
