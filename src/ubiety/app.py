@@ -15,14 +15,17 @@ import uvloop
 
 from ubiety import __version__
 from ubiety.admin import live
+from ubiety.admin.api import make_app, trust_local
 from ubiety.admin.live import LiveSessions
+from ubiety.admin.server import ApiServer
 from ubiety.clock import SystemClock
 from ubiety.config import Config
 from ubiety.declared import SETTINGS
 from ubiety.jid import parse
+from ubiety.net.authority import CertificateError
 from ubiety.net.c2s import ClientConnection
 from ubiety.net.certificates import Certificates
-from ubiety.net.listener import listen, port_of
+from ubiety.net.listener import ListenError, listen, port_of
 from ubiety.net.service import C2sService
 from ubiety.routing.homes import Homes, Person
 from ubiety.routing.router import Router
@@ -34,7 +37,7 @@ from ubiety.store.errors import StoreError
 from ubiety.store.ledger import Ledger
 from ubiety.telemetry import Counters, Metrics, event
 from ubiety.users.context import Context
-from ubiety.users.features import handlers
+from ubiety.users.features import compose
 from ubiety.users.host import Host
 from ubiety.users.iq import Queries
 from ubiety.users.registration import Registration
@@ -45,10 +48,15 @@ COUNTER_BITS = 40
 """Bits of a message number below the epoch: 10^12 messages between two starts."""
 TIDY_SECONDS = 3600.0
 SLICE_SECONDS = 60.0
+CERTIFICATE_SECONDS = 60.0
 
 
 class StartError(Exception):
     """The node cannot start; the text names cause and cure."""
+
+
+START_ERRORS = (StartError, ListenError, CertificateError, StoreError)
+"""What `run` raises when the node cannot start."""
 
 
 class Node:
@@ -70,7 +78,9 @@ class Node:
         self.homes = Homes()
         self.database: Database
         self.sessions: LiveSessions
+        self._api = ApiServer(self.clock)
         self._servers: list[asyncio.Server] = []
+        self._on_stop: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._ports: dict[str, int] = {}
         self._domains: list[str] = [config.domain]
@@ -88,6 +98,7 @@ class Node:
         await self._listen()
         self._spawn(self._tidy())
         self._spawn(self._count())
+        self._spawn(self._watch_certificate())
         event("node_started", version=__version__, node=self.config.node, ports=self._ports)
 
     async def _load(self) -> None:
@@ -120,7 +131,8 @@ class Node:
             load=self._load_person,
             domain=self.config.domain,
         )
-        queries = Queries(self.context, handlers(self.context))
+        features = compose(self.context)
+        queries = Queries(self.context, features.handlers)
         self.users = Users(self.context, queries)
         self.router.routes = [self.users, Host(self.context, queries)]
         self.sessions = LiveSessions(self.context, self.users)
@@ -138,8 +150,16 @@ class Node:
         tls = await listen(
             lambda: ClientConnection(self.service, True), self.config.c2s_tls, "UBIETY_C2S_TLS_PORT"
         )
-        self._servers = [*c2s, *tls]
-        self._ports = {"c2s": port_of(c2s), "c2s_tls": port_of(tls)}
+        api = make_app(self)
+        await self._api.listen_local(trust_local(api), self.config.control_socket)
+        web = await listen(
+            self._api.protocol(api),
+            self.config.api,
+            "UBIETY_API_PORT",
+            self.certificates.switching_context(),
+        )
+        self._servers = [*c2s, *tls, *web]
+        self._ports = {"c2s": port_of(c2s), "c2s_tls": port_of(tls), "api": port_of(web)}
         self._write_ports()
 
     def _write_ports(self) -> None:
@@ -148,10 +168,17 @@ class Node:
         temporary.write_text(json.dumps(self._ports))
         temporary.replace(path)
 
+    def on_stop(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have ``finish`` awaited when the node stops, before its clients are told."""
+        self._on_stop.append(finish)
+
     async def stop(self) -> None:
         """Close streams, write what is queued, let go of the database."""
         for server in self._servers:
             server.close()
+        for finish in self._on_stop:
+            await finish()
+        await self._api.stop()
         await self.service.stop()
         await self.users.note_seen()
         await self.ledger.close()
@@ -243,6 +270,12 @@ class Node:
             if self.clock.monotonic() >= slice_ends:
                 before, slice_ends = counters.end_slice(before), slice_ends + SLICE_SECONDS
             await asyncio.sleep(1.0)
+
+    async def _watch_certificate(self) -> None:
+        """Take over certificate files that were changed, and renew the local one in time."""
+        while True:
+            await asyncio.sleep(CERTIFICATE_SECONDS)
+            await asyncio.to_thread(self.certificates.refresh)
 
 
 def _person(row: users.Person) -> Person:

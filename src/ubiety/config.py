@@ -162,13 +162,20 @@ def load_config(
     return Config(data_dir=data_dir, **values)
 
 
-def write_default(config: Config) -> Path:
-    """Writes `ubiety.toml` for a new installation and returns its path; an existing file is left alone."""
+def write_default(config: Config, overrides: Mapping[str, Any] | None = None) -> Path:
+    """Writes `ubiety.toml` for a new installation and returns its path; an existing file is left alone.
+
+    The domain is written, and what was given on the command line: with another database than at the first
+    start, a node would seem empty. What came from the environment belongs to the environment.
+    """
     path = config.data_dir / FILE_NAME
     if not path.exists():
         config.make_directories()
-        path.write_text(render_toml(config), encoding="utf-8")
-        path.chmod(0o600)
+        given = [name for name, value in (overrides or {}).items() if value is not None]
+        values = {name: getattr(config, name) for name in ("domain", *given)}
+        kept = Config(data_dir=config.data_dir, **values)
+        path.touch(mode=0o600)
+        path.write_text(render_toml(kept), encoding="utf-8")
     return path
 
 

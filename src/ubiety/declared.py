@@ -1,7 +1,15 @@
 """Every setting of a node, gathered from the modules that use them."""
 
+from ubiety.admin import api
 from ubiety.directory import passwords
 from ubiety.net import pacing, service
-from ubiety.users import preferences
+from ubiety.users import features, preferences
 
-SETTINGS = (*preferences.ALL, *service.ALL, *pacing.ALL, *passwords.SETTINGS)
+SETTINGS = (
+    *preferences.ALL,
+    *features.SETTINGS,
+    *service.ALL,
+    *pacing.ALL,
+    *passwords.SETTINGS,
+    *api.SETTINGS,
+)

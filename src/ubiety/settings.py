@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 Value = bool | int | float | str
-T = TypeVar("T", bool, int, float, str)
+T = TypeVar("T", bound=Value)
 
 LIVE = "live"
 RECONNECT = "reconnect"
@@ -194,7 +194,7 @@ class Settings:
         self._changed.discard(name)
         return default
 
-    def watch(self, setting: Setting[T], callback: Callable[[T], None]) -> Callable[[], None]:
+    def watch(self, setting: Setting[Any], callback: Callable[[Any], None]) -> Callable[[], None]:
         """Calls `callback` with each new value of `setting`; the result ends that."""
         callbacks = self._watchers.setdefault(self.declaration(setting.name).name, [])
         callbacks.append(callback)

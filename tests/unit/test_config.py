@@ -39,6 +39,13 @@ def test_the_domain_is_remembered(tmp_path: Path) -> None:
     assert load(tmp_path).domain == "example.org"
 
 
+def test_flags_of_the_first_start_are_remembered_and_the_environment_is_not(tmp_path: Path) -> None:
+    flags = {"domain": "example.org", "c2s_port": 7, "api_port": None}
+    write_default(load_config(tmp_path, flags, {"UBIETY_API_PORT": "9"}), flags)
+    config = load(tmp_path)
+    assert (config.c2s_port, config.api_port) == (7, 8443)
+
+
 def test_another_domain_later_is_refused_with_the_cure(tmp_path: Path) -> None:
     write_default(load(tmp_path, domain="example.org"))
     with pytest.raises(ConfigError, match=r"ubiety domain add example\.com"):

@@ -8,11 +8,9 @@ import email.utils
 import os
 import pwd
 import socket
-import ssl
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -20,7 +18,6 @@ from uvicorn.server import ServerState
 
 from ubiety.admin.http import App
 from ubiety.clock import Clock
-from ubiety.config import Listen
 
 MAX_CONNECTIONS = 200
 HEADER_TIMEOUT = 10.0
@@ -76,47 +73,14 @@ class ApiServer:
     async def listen_local(self, app: App, path: Path) -> None:
         """Listens on a local socket that only this user can open. Raises OSError."""
         path.unlink(missing_ok=True)
-        before = os.umask(0o177)  # closed from its first moment on
-        try:
-            server = await asyncio.get_running_loop().create_unix_server(
-                self._factory(app), str(path), backlog=_BACKLOG
-            )
-        finally:
-            os.umask(before)
-        path.chmod(0o600)
+        listening = _local_socket(path)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(self.protocol(app), sock=listening, backlog=_BACKLOG)
         self._socket = path
         self._servers.append(server)
 
-    async def listen(self, app: App, addresses: Sequence[Listen], context: ssl.SSLContext) -> int:
-        """Listens on the network with TLS; returns the port. Raises OSError for the first address that fails.
-
-        With port 0 the first address gets any free port and the others the same one.
-        """
-        factory = self._factory(app)
-        port = addresses[0].port
-        for address in addresses:
-            listening = _listening_socket(Listen(address.host, port))
-            port = port or listening.getsockname()[1]
-            loop = asyncio.get_running_loop()
-            self._servers.append(
-                await loop.create_server(factory, sock=listening, ssl=context, backlog=_BACKLOG)
-            )
-        return port
-
-    async def stop(self) -> None:
-        """Stops listening, lets requests end for a few seconds and closes all connections."""
-        for server in self._servers:
-            server.close()
-        connections = [connection for state in self._states for connection in list(state.connections)]
-        for connection in connections:
-            connection.shutdown()
-        tasks = [task for state in self._states for task in list(state.tasks)]
-        if tasks:
-            await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
-        if self._socket is not None:
-            self._socket.unlink(missing_ok=True)
-
-    def _factory(self, app: App) -> Any:
+    def protocol(self, app: App) -> Callable[[], asyncio.Protocol]:
+        """What serves `app` on a connection; listening on the network is the affair of `net.listener`."""
         config = Config(
             app,
             lifespan="off",
@@ -134,6 +98,19 @@ class ApiServer:
         self._states.append(state)
         loop = asyncio.get_running_loop()
         return lambda: _Protocol(config=config, server_state=state, app_state={}, _loop=loop)
+
+    async def stop(self) -> None:
+        """Stops listening, lets requests end for a few seconds and closes all connections."""
+        for server in self._servers:
+            server.close()
+        connections = [connection for state in self._states for connection in list(state.connections)]
+        for connection in connections:
+            connection.shutdown()
+        tasks = [task for state in self._states for task in list(state.tasks)]
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
 
 
 class _DatedState(ServerState):
@@ -153,18 +130,20 @@ class _DatedState(ServerState):
         """uvicorn assigns an empty list at first."""
 
 
-def _listening_socket(address: Listen) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+def _local_socket(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)  # closed from its first moment on
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.bind((address.host, address.port))
-        listening.setblocking(False)
+        # By way of the descriptor, as a path of more than 107 bytes is refused (unix(7)).
+        listening.bind(f"/proc/self/fd/{directory}/{path.name}")
     except OSError:
         listening.close()
         raise
+    finally:
+        os.umask(before)
+        os.close(directory)
+    listening.setblocking(False)
     return listening
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 
 from ubiety.config import Listen
@@ -14,7 +15,10 @@ class ListenError(Exception):
 
 
 async def listen(
-    protocol: Callable[[], asyncio.Protocol], addresses: Sequence[Listen], setting: str
+    protocol: Callable[[], asyncio.Protocol],
+    addresses: Sequence[Listen],
+    setting: str,
+    context: ssl.SSLContext | None = None,
 ) -> list[asyncio.Server]:
     """Listen on all addresses; port 0 means one free port for all of them. Raises ListenError."""
     loop = asyncio.get_running_loop()
@@ -31,7 +35,7 @@ async def listen(
                 f"Stop what uses the port, or choose another one with {setting}."
             ) from None
         port = sock.getsockname()[1]
-        servers.append(await loop.create_server(protocol, sock=sock, backlog=BACKLOG))
+        servers.append(await loop.create_server(protocol, sock=sock, ssl=context, backlog=BACKLOG))
     return servers
 
 

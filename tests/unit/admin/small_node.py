@@ -21,6 +21,7 @@ from ubiety.clock import SystemClock
 from ubiety.config import Config
 from ubiety.directory import passwords
 from ubiety.net.certificates import Certificates
+from ubiety.net.listener import listen, port_of
 from ubiety.settings import Setting, Settings
 from ubiety.store import domains
 from ubiety.store.database import Database
@@ -131,7 +132,9 @@ async def served(node: SmallNode) -> AsyncIterator[httpx.AsyncClient]:
     server = ApiServer(node.clock)
     app = api.make_app(node)
     await server.listen_local(api.trust_local(app), node.config.control_socket)
-    port = await server.listen(app, node.config.api, node.certificates.switching_context())
+    context = node.certificates.switching_context()
+    listeners = await listen(server.protocol(app), node.config.api, "UBIETY_API_PORT", context)
+    port = port_of(listeners)
     node.ports = {"api": port}
     trusted = ssl.create_default_context(cafile=node.certificates.ca_path)
     try:
@@ -140,5 +143,7 @@ async def served(node: SmallNode) -> AsyncIterator[httpx.AsyncClient]:
         ) as client:
             yield client
     finally:
+        for listener in listeners:
+            listener.close()
         await server.stop()
         await asyncio.sleep(0)

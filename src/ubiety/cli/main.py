@@ -1,0 +1,78 @@
+"""The `ubiety` command: all sub-commands, and how failures are told."""
+
+import sys
+
+import click
+import typer
+
+from ubiety import __version__
+from ubiety.cli import installation, node, people
+from ubiety.cli.client import CommandError
+from ubiety.cli.output import console, print_line
+from ubiety.config import ConfigError
+
+app = typer.Typer(
+    name="ubiety",
+    help="Ubiety: instant messaging and presence for your organisation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (node.serve, node.status, node.check, node.announce):
+    app.command(command.__name__)(command)
+for group in (
+    people.app,
+    installation.domain_app,
+    installation.setting_app,
+    installation.session_app,
+    installation.token_app,
+    installation.certificate_app,
+    installation.audit_app,
+):
+    app.add_typer(group)
+
+
+@app.command("version")
+def version() -> None:
+    """Print the version."""
+    print_line(__version__)
+
+
+def main() -> None:
+    """Runs the command line and ends the process: 0 done, 1 refused, 2 wrong usage, 3 no node."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command and returns its exit code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except CommandError as error:
+        return _fail(error.detail, error.cure, error.code)
+    except ConfigError as error:
+        return _fail(str(error), "", 1)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("Interrupted.", "", 130)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone, for instance `head`
+        return 141
+    return code if isinstance(code, int) else 0
+
+
+def _fail(detail: str, cure: str, code: int) -> int:
+    screen = console(stderr=True)
+    screen.print("Error: ", style="bold red", end="")
+    screen.print(detail)
+    if cure:
+        screen.print(cure)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""`ubiety serve`, `status`, `check` and `announce`."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ubiety.admin.finding import Finding, worst
+from ubiety.admin.inspect_host import inspect_host
+from ubiety.cli.client import CommandError
+from ubiety.cli.options import Data, Json, client
+from ubiety.cli.output import console, duration, moment, print_json, print_line, print_properties
+from ubiety.config import ConfigError, data_directory, load_config
+
+_MARKS = {"passed": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red")}
+
+
+def serve(
+    domain: Annotated[
+        str | None, typer.Option("--domain", help="Default domain, at the first start.")
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="With a sample organisation of 200 people.")] = False,
+    node: Annotated[str | None, typer.Option("--node", help="Name of this node.")] = None,
+    listen: Annotated[str | None, typer.Option("--listen", help="Addresses, with commas between.")] = None,
+    c2s_port: Annotated[int | None, typer.Option("--c2s-port", help="STARTTLS; 5222.")] = None,
+    c2s_tls_port: Annotated[int | None, typer.Option("--c2s-tls-port", help="Direct TLS; 5223.")] = None,
+    api_port: Annotated[int | None, typer.Option("--api-port", help="Administration; 8443.")] = None,
+    database_url: Annotated[str | None, typer.Option("--database-url", help="Default: SQLite.")] = None,
+    data: Data = None,
+) -> None:
+    """Serve people: start a node in the foreground."""
+    options = {
+        "data": str(data_directory(data)),
+        "demo": demo,
+        "overrides": {
+            "domain": domain,
+            "node": node,
+            "hosts": listen,
+            "c2s_port": c2s_port,
+            "c2s_tls_port": c2s_tls_port,
+            "api_port": api_port,
+            "database_url": database_url,
+        },
+    }
+    sys.stdout.flush()
+    # A node needs ten times the modules that a command needs: it takes the place of this process.
+    os.execv(sys.executable, [sys.executable, "-m", "ubiety.cli.serve", json.dumps(options)])
+
+
+def status(as_json: Json = False, data: Data = None) -> None:
+    """Show how the node is."""
+    found = client(data).get("node.status")
+    if as_json:
+        print_json(found)
+        return
+    counters = found["counters"]
+    print_properties(
+        {
+            "Node": f"{found['node']}, Ubiety {found['version']}, process {found['process']}",
+            "Running for": duration(found["uptime"]) + f", since {moment(found['started'])}",
+            "Domains": found["domains"],
+            "Ports": found["ports"],
+            "Database": found["database"],
+            "People": f"{found['people']}, of whom {found['people_enabled']} may log in",
+            "Online": f"{counters['online_users']} people in {found['sessions']} sessions",
+            "Messages": _messages(counters),
+            "Restart needed": found["restart_needed"],
+        }
+    )
+
+
+def _messages(counters: dict[str, int]) -> str:
+    return f"{counters['messages']} since the start, {counters['messages_in_slice']} in the last minute"
+
+
+def check(as_json: Json = False, data: Data = None) -> None:
+    """Look for what is wrong with this installation and how to mend it."""
+    node = client(data)
+    report = node.get("node.check") if node.is_running() else _check_without_node(data)
+    if as_json:
+        print_json(report)
+    else:
+        for finding in report["findings"]:
+            _print_finding(finding)
+    if report["outcome"] == "failed":
+        raise typer.Exit(1)
+
+
+def _check_without_node(data: Path | None) -> dict[str, Any]:
+    directory = data_directory(data)
+    start = f"Start it: ubiety serve --data {directory}"
+    findings = [Finding("node", "failed", f"No node serves {directory}.", start)]
+    try:
+        findings += inspect_host(load_config(directory), time.time())
+    except ConfigError as error:
+        findings.append(Finding("configuration", "failed", str(error)))
+    return {
+        "outcome": worst(findings),
+        "findings": [
+            {"check": f.check, "outcome": f.outcome, "text": f.text, "cure": f.cure, "lines": list(f.lines)}
+            for f in findings
+        ],
+    }
+
+
+def _print_finding(finding: dict[str, Any]) -> None:
+    mark, style = _MARKS[finding["outcome"]]
+    screen = console()
+    screen.print(f"{mark} {finding['outcome']}", style=style, end="")
+    screen.print(f"  {finding['check']}: {finding['text']}")
+    if finding["cure"]:
+        screen.print(f"    {finding['cure']}")
+    for line in finding["lines"]:
+        screen.print(f"      {line}")
+
+
+def announce(
+    text: Annotated[str, typer.Argument(help="What to say; - reads standard input.")],
+    subject: Annotated[str, typer.Option("--subject")] = "",
+    domain: Annotated[str | None, typer.Option("--domain", help="To the people of this domain.")] = None,
+    department: Annotated[str | None, typer.Option("--department", help="To this department.")] = None,
+    online: Annotated[bool, typer.Option("--online", help="Only to who is online now.")] = False,
+    data: Data = None,
+) -> None:
+    """Send a message of the server to everybody, a domain, a department, or whoever is online."""
+    chosen = [
+        (name, value) for name, value in (("domain", domain), ("department", department)) if value is not None
+    ]
+    chosen += [("online", "")] if online else []
+    if len(chosen) > 1:
+        raise CommandError("Give one of --domain, --department and --online.", code=2)
+    audience, name = chosen[0] if chosen else ("all", "")
+    words = sys.stdin.read() if text == "-" else text
+    done = client(data).post("announcement.send", text=words, subject=subject, audience=audience, name=name)
+    print_line(f"Sent to {done['recipients']} people.")
