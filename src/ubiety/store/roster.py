@@ -5,6 +5,7 @@ A row also exists for a contact that is not in the list (``listed`` 0) but has a
 subscription, the version, the item.
 """
 
+import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -21,15 +22,30 @@ FLAGS = "subscription + 4 * ask + 8 * pending_in + 16 * approved + 32 * listed"
 ITEM = f"i.contact_id, a.jid, i.name, {FLAGS}, i.state"
 
 PACKED = Sql(f"SELECT contact_id, {FLAGS} FROM roster_items WHERE user_id = :user_id ORDER BY contact_id")
+#: The same for ``u.id`` in one text, "contact flags contact flags ...": for SQLite each row is a step, and
+#: a step costs more than what is in it (see ``writer_sqlite``).
+PACKED_TEXT = (
+    f"(SELECT group_concat(contact_id || ' ' || ({FLAGS}), ' ') FROM roster_items WHERE user_id = u.id)",
+    f"(SELECT string_agg(contact_id || ' ' || ({FLAGS}), ' ' ORDER BY contact_id)"
+    " FROM roster_items WHERE user_id = u.id)",
+)
+#: All contacts with their groups as one JSON text, in one step for the same reason.
 ITEMS = Sql(
-    f"SELECT {ITEM} FROM roster_items i JOIN addresses a ON a.id = i.contact_id"
-    " WHERE i.user_id = :user_id ORDER BY i.contact_id"
+    "SELECT json_group_array(json_array(contact_id, jid, name, flags, state, json(names))) FROM"
+    f" (SELECT i.contact_id, a.jid, i.name, {FLAGS} AS flags, i.state,"
+    " (SELECT json_group_array(g.name) FROM roster_groups g"
+    " WHERE g.user_id = i.user_id AND g.contact_id = i.contact_id) AS names"
+    " FROM roster_items i JOIN addresses a ON a.id = i.contact_id"
+    " WHERE i.user_id = :user_id ORDER BY i.contact_id)",
+    f"SELECT json_agg(json_build_array(i.contact_id, a.jid, i.name, {FLAGS}, i.state,"
+    " (SELECT COALESCE(json_agg(g.name), '[]') FROM roster_groups g"
+    " WHERE g.user_id = i.user_id AND g.contact_id = i.contact_id)) ORDER BY i.contact_id)::text"
+    " FROM roster_items i JOIN addresses a ON a.id = i.contact_id WHERE i.user_id = :user_id",
 )
 ITEM_OF = Sql(
     f"SELECT {ITEM} FROM roster_items i JOIN addresses a ON a.id = i.contact_id"
     " WHERE i.user_id = :user_id AND i.contact_id = :contact_id"
 )
-GROUPS = Sql("SELECT contact_id, name FROM roster_groups WHERE user_id = :user_id ORDER BY contact_id, name")
 GROUPS_OF = Sql(
     "SELECT name FROM roster_groups WHERE user_id = :user_id AND contact_id = :contact_id ORDER BY name"
 )
@@ -120,11 +136,14 @@ def load_packed(conn: Connection, user_id: int) -> list[tuple[int, int]]:
 
 
 def load_items(conn: Connection, user_id: int) -> list[Item]:
-    """Return all rows with names and groups, two queries; unlisted ones too (see ``Item.is_listed``)."""
-    groups: dict[int, tuple[str, ...]] = {}
-    for contact_id, name in GROUPS.rows(conn, user_id=user_id):
-        groups[contact_id] = (*groups.get(contact_id, ()), name)
-    return [Item._make((*row, groups.get(row[0], ()))) for row in ITEMS.rows(conn, user_id=user_id)]
+    """Return all rows with names and groups in one query; unlisted ones too (see ``Item.is_listed``)."""
+    text = ITEMS.value(conn, user_id=user_id)
+    if not text:
+        return []
+    return [
+        Item(contact_id, jid, name, flags, state, tuple(sorted(groups)))
+        for contact_id, jid, name, flags, state, groups in json.loads(text)
+    ]
 
 
 def load_item(conn: Connection, user_id: int, contact_id: int) -> Item | None:

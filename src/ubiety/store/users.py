@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from ubiety.store import addresses
 from ubiety.store.errors import Conflict, Stale
-from ubiety.store.roster import PACKED, PENDING_IN
+from ubiety.store.roster import PACKED_TEXT, PENDING_IN
 from ubiety.store.sql import Sql
 
 #: What an administrator, a file or a directory may set.
@@ -70,16 +70,18 @@ _LOGIN = (
     " u.roster_version, u.revision, u.last_seen, u.last_status, p.default_action,"
     " EXISTS (SELECT 1 FROM deliveries WHERE user_id = u.id),"
     " EXISTS (SELECT 1 FROM sm_streams WHERE user_id = u.id),"
-    " EXISTS (SELECT 1 FROM policy_entries WHERE user_id = u.id)"
+    " EXISTS (SELECT 1 FROM policy_entries WHERE user_id = u.id), "
 )
-LOGIN_BY_JID = Sql(
-    f"{_LOGIN} FROM addresses a JOIN users u ON u.address_id = COALESCE(a.merged_into, a.id)"
+_BY_JID = (
+    " FROM addresses a JOIN users u ON u.address_id = COALESCE(a.merged_into, a.id)"
     " JOIN addresses b ON b.id = u.address_id LEFT JOIN policies p ON p.user_id = u.id WHERE a.jid = :who"
 )
-LOGIN_BY_ADDRESS = Sql(
-    f"{_LOGIN} FROM users u JOIN addresses b ON b.id = u.address_id LEFT JOIN policies p ON p.user_id = u.id"
+_BY_ADDRESS = (
+    " FROM users u JOIN addresses b ON b.id = u.address_id LEFT JOIN policies p ON p.user_id = u.id"
     " WHERE u.address_id = :who"
 )
+LOGIN_BY_JID = Sql(*(_LOGIN + packed + _BY_JID for packed in PACKED_TEXT))
+LOGIN_BY_ADDRESS = Sql(*(_LOGIN + packed + _BY_ADDRESS for packed in PACKED_TEXT))
 LOGIN_POLICY = Sql(
     "SELECT e.action, e.address_id, a.jid, e.domain FROM policy_entries e"
     " LEFT JOIN addresses a ON a.id = e.address_id WHERE e.user_id = :user_id"
@@ -178,7 +180,7 @@ class Login(NamedTuple):
 
 
 def load_login(conn: Connection, who: str | int) -> Login | None:
-    """Load a person by bare JID or address id in two queries, three if there are policy entries.
+    """Load a person by bare JID or address id in one query, two if there are policy entries.
 
     ``contacts`` and ``flags`` run in parallel, by address id: see ``roster`` for the bits. None: no such
     person. The row with the revision is read first, so what follows is never older than the revision says.
@@ -187,11 +189,9 @@ def load_login(conn: Connection, who: str | int) -> Login | None:
     if row is None:
         return None
     user_id = row[0]
-    packed = PACKED.rows(conn, user_id=user_id)
     rules = [PolicyRule(*rule) for rule in LOGIN_POLICY.rows(conn, user_id=user_id)] if row[16] else []
-    contacts = array("q", [contact for contact, _ in packed])
-    flags = bytes([flag for _, flag in packed])
-    found = Login._make((*row[:16], rules, contacts, flags))
+    packed = list(map(int, (row[17] or "").split()))
+    found = Login._make((*row[:16], rules, array("q", packed[0::2]), bytes(packed[1::2])))
     return found._replace(
         enabled=bool(found.enabled), has_backlog=bool(found.has_backlog), has_streams=bool(found.has_streams)
     )
