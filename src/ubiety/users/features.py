@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ubiety.users import policy_changes
 from ubiety.users import private_xml as private
+from ubiety.users import vcard as cards
+from ubiety.users.blocking import blocking
 from ubiety.users.carbons import carbon_handlers
 from ubiety.users.context import Context
 from ubiety.users.disco import Disco, Feature
@@ -14,10 +17,11 @@ from ubiety.users.preferences import MULTI_DEVICE
 from ubiety.users.private_xml import private_xml
 from ubiety.users.roster import Roster, RosterCache
 from ubiety.users.time import time
+from ubiety.users.vcard import vcard
 from ubiety.users.version import version
 from ubiety.xmpp import ns
 
-SETTINGS = (private.PRIVATE_BYTES,)
+SETTINGS = (private.PRIVATE_BYTES, cards.VCARD_BYTES, policy_changes.MAX_ENTRIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ def compose(context: Context) -> Features:
         time(),
         last(context.clock.now()),
         private_xml(),
+        vcard(),
+        blocking(),
     ]
     disco = Disco(features, context.settings)
     handlers = [handler for feature in features for handler in feature.handlers] + disco.handlers()

@@ -79,14 +79,14 @@ class Users:
 
     def _deliver_query(self, user: User, stanza: Stanza, origin: Session | None) -> Verdict:
         assert stanza.to is not None and stanza.from_ is not None
+        is_own = stanza.from_.bare == user.jid.bare
+        if user.policy is not None and not is_own and not user.policy.allows(stanza.from_):
+            return refuse("service-unavailable")  # XEP-0191 §3.2
         if not stanza.to.resource:
             return self._queries.handle(Asked.OTHER, user, stanza, origin)
         session = user.sessions.get(stanza.to.resource)
-        is_own = stanza.from_.bare == user.jid.bare
         if session is None or session.ended:
             return refuse("service-unavailable")  # RFC 6121 §8.5.3.2.3
-        if user.policy is not None and not is_own and not user.policy.allows(stanza.from_):
-            return refuse("service-unavailable")
         session.send(stanza.to_bytes())
         return DELIVERED
 
