@@ -410,6 +410,7 @@ class Session:
         if self.smacks is not None and self.edge is not None and self.smacks.unacked:
             self.smacks.requested()
             self.edge.write(_REQUEST)
+        self.owner.drained(self)  # what came while the connection was away is a row by now
 
     def end(self) -> None:
         """The session is over for good: everything unacknowledged goes back to its owner."""
