@@ -20,6 +20,12 @@ from tests.harness.client import Client, Place
 from tests.harness.tags import Tag
 
 SECONDS = 60.0
+VARIABLES = {
+    "UBIETY_LISTEN": "127.0.0.1",
+    "UBIETY_C2S_PORT": "0",
+    "UBIETY_C2S_TLS_PORT": "0",
+    "UBIETY_API_PORT": "0",
+}
 
 
 class Demo:
@@ -31,27 +37,33 @@ class Demo:
         self.process: subprocess.Popen[bytes] | None = None
         self.place = Place("127.0.0.1", 0, 0, "example.org")
 
-    def start(self) -> None:
-        """Start it and wait for the start-up message."""
+    def start(self, demo_mode: bool = True) -> None:
+        """Start it and wait for the start-up message; AssertionError with its words where it ends instead."""
         ports_file = self.data / "run" / "ports.json"
         ports_file.unlink(missing_ok=True)
-        variables = {f"UBIETY_{name}_PORT": "0" for name in ("C2S", "C2S_TLS", "API")}
-        command = [sys.executable, "-m", "ubiety.cli.main", "serve", "--demo", "--data", str(self.data)]
+        command = [sys.executable, "-m", "ubiety.cli.main", "serve", "--data", str(self.data)]
+        command += ["--demo"] if demo_mode else ["--domain", "example.org"]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
-                env={**os.environ, **variables, "UBIETY_LISTEN": "127.0.0.1"},
+                env={**os.environ, **VARIABLES},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + SECONDS
-        while not (ports_file.exists() and "Log in as" in self.text):
+        greeting = "Log in as" if demo_mode else "Next steps"
+        while not (ports_file.exists() and greeting in self.text):
             assert self.process.poll() is None, self.text
             assert time.monotonic() < deadline, self.text
             time.sleep(0.05)
         ports = json.loads(ports_file.read_text())
         self.place = Place("127.0.0.1", ports["c2s"], ports["c2s_tls"], "example.org")
+
+    def command(self, *arguments: str, given: str) -> None:
+        """Run a command of `ubiety` against it."""
+        command = [sys.executable, "-m", "ubiety.cli.main", *arguments, "--data", str(self.data)]
+        subprocess.run(command, input=given.encode(), check=True, timeout=SECONDS, stdout=subprocess.DEVNULL)
 
     def stop(self) -> int:
         """Stop it as Ctrl-C does; returns the exit code."""
@@ -176,3 +188,14 @@ def test_a_second_start_has_the_same_people_and_passwords(demo: Demo) -> None:
     assert demo.visitors == offered
     with contextlib.suppress(ProcessLookupError):
         demo.stop()
+
+
+def test_an_installation_in_use_is_left_alone(tmp_path: Path) -> None:
+    demo = Demo(tmp_path / "data")
+    demo.start(demo_mode=False)
+    demo.command("user", "add", "anna", "--password-stdin", given="secret\n")
+    demo.stop()
+    with pytest.raises(AssertionError, match="1 people of its own"):
+        demo.start()
+    assert demo.process is not None
+    assert demo.process.returncode == 1

@@ -13,6 +13,7 @@ from secrets import token_bytes, token_hex
 
 from sqlalchemy import Connection
 
+from ubiety.config import ConfigError
 from ubiety.demo.organisation import Organisation, Person, build_organisation
 from ubiety.demo.photos import Photo, draw_photo
 from ubiety.demo.vcards import render_vcard
@@ -26,7 +27,7 @@ PEOPLE_PER_WRITE = 50
 HASH_THREADS = 4
 
 
-class NotEmptyError(Exception):
+class NotEmptyError(ConfigError):
     """The installation has people of its own, among whom the sample organisation does not belong."""
 
 
