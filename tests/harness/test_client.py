@@ -49,3 +49,19 @@ async def test_resumption_sends_again_what_was_not_acknowledged(shared_node: Nod
     await again.expect_message("three")
     for client in (again, bob):
         await client.close()
+
+
+async def test_resumption_brings_what_came_meanwhile(shared_node: Node, people: People) -> None:
+    alice, bob = await log_in(shared_node.place, *people(2))
+    await alice.enable()
+    alice.abort()
+    await alice.wire.lost()
+    bob.send(f"<message to='{alice.jid}' type='chat'><body>meanwhile</body></message>")
+    assert await bob.is_served()
+    again = Client(shared_node.place, alice.user)
+    await again.connect()
+    await again.authenticate()
+    assert (await again.resume(alice.ledger)).name == "resumed"
+    await again.expect_message("meanwhile")
+    for client in (again, bob):
+        await client.close()
