@@ -9,6 +9,7 @@ from typing import Any
 from ubiety import app, telemetry
 from ubiety.cli.output import console
 from ubiety.config import FILE_NAME, Config, ConfigError, load_config, write_default
+from ubiety.demo.seeding import NotEmptyError
 from ubiety.demo.service import SampleOrganisation
 
 DEMO_DOMAIN = "example.org"
@@ -27,7 +28,7 @@ def main(options: dict[str, Any]) -> int:
         write_default(config, overrides)
         telemetry.configure_log(config.log_file)
         return app.run(config, _greet_with_demo if demo else _greet)
-    except (ConfigError, *app.START_ERRORS) as error:
+    except (ConfigError, NotEmptyError, *app.START_ERRORS) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename or data}: {error.strerror or error}.")

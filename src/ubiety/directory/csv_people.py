@@ -19,6 +19,10 @@ SYNONYMS = {
 }
 _BY_HEADER = {word: name for name, words in SYNONYMS.items() for word in words}
 DELIMITERS = ",;\t"
+_REASONS = {
+    "unexpected end of data": "A quotation mark that begins here is never closed; the rest is not read.",
+    "field larger than field limit (131072)": "A field is too long; is a quotation mark not closed?",
+}
 
 
 def read_csv(lines: Iterable[str]) -> Iterator[Entry]:
@@ -62,7 +66,7 @@ def _read_rows(source: Iterator[str], delimiter: str, columns: list[str]) -> Ite
         try:
             row = next(rows, None)
         except csv.Error as error:
-            yield Fault(number, "", f"This row cannot be read: {error}.")
+            yield Fault(number, "", _REASONS.get(str(error), f"This row cannot be read: {error}."))
             continue
         if row is None:
             return

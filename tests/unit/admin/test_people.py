@@ -1,14 +1,24 @@
 """admin/people.py, on a real database."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
-from tests.unit.admin.small_node import SmallNode, do, refused
+from tests.unit.admin.small_node import SmallNode, do, refused, small_node
 from ubiety.admin.problems import Problem
 from ubiety.admin.rbac import Caller
 from ubiety.directory.passwords import load_keys
 from ubiety.store import users
 from ubiety.xmpp.sasl import check_password
+
+
+@pytest.fixture
+async def node(database_url: str, tmp_path: Path) -> AsyncIterator[SmallNode]:
+    """On SQLite and on PostgreSQL."""
+    async with small_node(tmp_path / "data", database_url) as made:
+        yield made
 
 
 async def test_a_person_is_added_with_keys_and_no_password(node: SmallNode) -> None:
