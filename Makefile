@@ -23,7 +23,7 @@ run: setup ## start a node with the sample organisation in DATA (default ./data)
 setup: $(STAMP) ## make the virtual environment from requirements.lock
 
 $(STAMP): requirements.lock pyproject.toml scripts/make-venv
-	scripts/make-venv $(VENV)
+	@scripts/make-venv $(VENV)
 	@touch $@
 
 test: setup test-packages js lint ## linters, types, import contract and the whole test suite
