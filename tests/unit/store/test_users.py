@@ -40,8 +40,8 @@ def test_a_login_has_everything(database: Database) -> None:
     assert (login.has_backlog, login.has_streams) == (True, True)
     assert login.default_action == "block"
     assert set(login.rules) == {
-        users.PolicyRule("allow", second, None),
-        users.PolicyRule("block", None, "example.com"),
+        users.PolicyRule("allow", second, "person1@example.org", None),
+        users.PolicyRule("block", None, None, "example.com"),
     }
     assert login.revision == 2
 
