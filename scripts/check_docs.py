@@ -8,9 +8,15 @@ import sys
 from pathlib import Path
 
 NAMED = re.compile(r"`((?:src|tests|docs|bench|scripts)/[\w./-]+)`")
+MODULE = re.compile(r"`([a-z_]+(?:/[a-z0-9_]+)*\.py)`")  # short for one below src/ubiety
 DOCUMENT = re.compile(r"\bRFC \d{4}\b|\bXEP-\d{4}\b")
 NAMESPACES = "ns.py"  # names documents for their namespaces only
 LINKED = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)")
+
+
+def is_short(name: str) -> bool:
+    """Whether a module is named relative to src/ubiety."""
+    return not name.startswith(("src/", "tests/", "bench/", "scripts/", "docs/"))
 
 
 def find_broken(page: Path, root: Path) -> list[str]:
@@ -18,6 +24,7 @@ def find_broken(page: Path, root: Path) -> list[str]:
     broken = []
     for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
         targets = [(name, root / name) for name in NAMED.findall(line)]
+        targets += [(name, root / "src" / "ubiety" / name) for name in MODULE.findall(line) if is_short(name)]
         targets += [(link, page.parent / link) for link in LINKED.findall(line)]
         broken += [
             f"{page.relative_to(root)}:{number}: there is no {name}"
