@@ -1,7 +1,7 @@
 """Passwords as they are stored: SCRAM keys and never the password (RFC 5802 §3)."""
 
-import base64
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
 from ubiety.settings import Setting
@@ -47,7 +47,7 @@ def dump_keys(keys: Sequence[ScramKeys]) -> str:
         {
             one.hash_name: [
                 one.iterations,
-                *(base64.b64encode(part).decode() for part in (one.salt, one.stored_key, one.server_key)),
+                *(b64encode(part).decode() for part in (one.salt, one.stored_key, one.server_key)),
             ]
             for one in keys
         }
@@ -56,7 +56,10 @@ def dump_keys(keys: Sequence[ScramKeys]) -> str:
 
 def load_keys(text: str) -> dict[str, ScramKeys]:
     """Reads stored keys, by the name of their hash. Raises ValueError."""
-    return {
-        name: ScramKeys(name, base64.b64decode(salt), iterations, *map(base64.b64decode, keys))
-        for name, (iterations, salt, *keys) in json.loads(text).items()
-    }
+    try:
+        return {
+            name: ScramKeys(name, b64decode(salt), int(iterations), b64decode(stored), b64decode(server))
+            for name, (iterations, salt, stored, server) in json.loads(text).items()
+        }
+    except (AttributeError, TypeError) as error:
+        raise ValueError("these are no stored keys") from error

@@ -1,6 +1,5 @@
 """admin/people.py, on a real database."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,15 @@ from ubiety.store import users
 from ubiety.xmpp.sasl import check_password
 
 
-@pytest.fixture
-async def node(database_url: str, tmp_path: Path) -> AsyncIterator[SmallNode]:
-    """On SQLite and on PostgreSQL."""
-    async with small_node(tmp_path / "data", database_url) as made:
-        yield made
+async def test_a_life_on_both_databases(database_url: str, tmp_path: Path) -> None:
+    async with small_node(tmp_path / "data", database_url) as node:
+        await do(node, "user.add", userid="user1", password=SecretStr("secret"))
+        await do(node, "user.update", userid="user1", name="User One")
+        await do(node, "user.disable", userid="user1")
+        assert [one.enabled for one in (await do(node, "user.list", text="user one")).people] == [False]
+        assert (await refused(node, "user.add", userid="user1")).kind.status == 409
+        await do(node, "user.delete", userid="user1")
+        assert (await do(node, "user.list")).people == []
 
 
 async def test_a_person_is_added_with_keys_and_no_password(node: SmallNode) -> None:
