@@ -44,8 +44,8 @@ reference: setup ## make docs/reference anew from the code
 bench: setup ## side by side with Prosody and ejabberd, one table
 	$(BIN)/python -m bench
 
-soak: setup test-packages js ## the long runs: 10 minutes of fuzzing and all tests marked soak
-	UBIETY_FUZZ_SECONDS=600 $(BIN)/python -m pytest -m soak --timeout=3600
+soak: setup test-packages js ## the long runs: 10 minutes of fuzzing and the tests marked soak
+	UBIETY_FUZZ_SECONDS=600 $(BIN)/python -m pytest -k "soak or fuzz" --timeout=3600
 
 clean: ## remove what was built or installed here (not DATA)
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
