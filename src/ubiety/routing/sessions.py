@@ -22,6 +22,8 @@ MAX_KEPT = 10_000
 MAX_WAITING = 32
 """Stanzas that may queue behind one that is being answered before reading is paused."""
 
+NO_INTERESTS: frozenset[str] = frozenset()
+
 _REQUEST = b"<r xmlns='urn:xmpp:sm:3'/>"
 
 
@@ -107,6 +109,7 @@ class Session:
         "address_id",
         "answers_pings",
         "available",
+        "caps",
         "carbons",
         "connected_at",
         "cursor",
@@ -116,6 +119,7 @@ class Session:
         "inactive",
         "inbound",
         "interested",
+        "interests",
         "jid",
         "owner",
         "presence_tail",
@@ -144,6 +148,8 @@ class Session:
         self.carbons = False
         self.interested = False  # has asked for the roster: gets roster pushes (RFC 6121 §2.1.6)
         self.wants_blocklist = False  # has asked for the block list: gets its pushes (XEP-0191 §3.2)
+        self.interests = NO_INTERESTS  # nodes of personal events that it wants (XEP-0163 §4.3.1)
+        self.caps: bytes | None = None  # the <c/> of its last presence (XEP-0115)
         self.inactive = False
         self.directed: set[Jid] | None = None
         self.smacks: Smacks | None = None

@@ -1,9 +1,10 @@
 """Personal eventing nodes and their items (XEP-0163): bookmarks, avatars, device lists."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, text
 
 from ubiety.store.sql import Sql
 
@@ -34,6 +35,20 @@ TRIM = Sql(
 )
 RETRACT = Sql("DELETE FROM pep_items WHERE node_id = :node_id AND item_id = :item_id")
 PURGE = Sql("DELETE FROM pep_items WHERE node_id = :node_id")
+USED = Sql(
+    "SELECT COUNT(DISTINCT n.id), COALESCE(SUM(LENGTH(i.xml)), 0)"
+    " FROM pep_nodes n LEFT JOIN pep_items i ON i.node_id = n.id WHERE n.user_id = :user_id"
+)
+LAST = text(
+    "SELECT n.user_id, n.node, n.options, i.item_id, i.publisher, i.stamp, i.xml"
+    " FROM pep_nodes n JOIN pep_items i ON i.node_id = n.id"
+    " WHERE n.user_id IN :owners AND n.node IN :nodes"
+    " AND i.position = (SELECT MAX(position) FROM pep_items WHERE node_id = n.id)"
+    " ORDER BY n.user_id, n.node"
+).bindparams(bindparam("owners", expanding=True), bindparam("nodes", expanding=True))
+
+#: Owners in one statement.
+CHUNK = 1_000
 
 
 class Node(NamedTuple):
@@ -51,6 +66,15 @@ class Item(NamedTuple):
     publisher: str
     stamp: float
     xml: bytes
+
+
+class LastItem(NamedTuple):
+    """The newest item of one person's node."""
+
+    user_id: int
+    node: str
+    options: dict[str, Any]
+    item: Item
 
 
 def load_nodes(conn: Connection, user_id: int) -> list[Node]:
@@ -100,6 +124,28 @@ def retract(conn: Connection, node_id: int, item_id: str) -> bool:
 def purge(conn: Connection, node_id: int) -> int:
     """Delete all items; returns how many."""
     return PURGE.run(conn, node_id=node_id)
+
+
+def trim(conn: Connection, node_id: int, keep: int) -> None:
+    """Drop the oldest items beyond ``keep``."""
+    TRIM.run(conn, node_id=node_id, keep=keep)
+
+
+def used(conn: Connection, user_id: int) -> tuple[int, int]:
+    """Return (nodes, bytes of items) of one person, for a limit."""
+    row = USED.one(conn, user_id=user_id)
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def load_last(conn: Connection, owners: Sequence[int], nodes: Sequence[str]) -> list[LastItem]:
+    """Return the newest item of each of these nodes of each of these people."""
+    found = []
+    for start in range(0, len(owners), CHUNK):
+        part = {"owners": list(owners[start : start + CHUNK]), "nodes": list(nodes)}
+        for user_id, node, options, *item in conn.execute(LAST, part):
+            found.append(LastItem(user_id, node, json.loads(options), Item(*item)))
+    return found
 
 
 def _node(id: int, node: str, options: str) -> Node:

@@ -42,6 +42,8 @@ def send(context: Context, user: User, stanza: Stanza, session: Session) -> Verd
         look_around(context, user, session)
     if session.priority >= 0:
         user.inbox.wake()
+    for hook in context.hooks.available:
+        hook(user, session, stanza)
     return DELIVERED
 
 

@@ -12,6 +12,7 @@ from ubiety.store.database import Database
 from ubiety.store.ledger import Ledger
 from ubiety.telemetry import Counters
 from ubiety.users.actor import User
+from ubiety.users.hooks import Hooks
 
 
 @dataclass
@@ -37,3 +38,5 @@ class Context:
     """The people loaded on this node, by the id of their address."""
     domain: str = field(default="localhost")
     """The default domain: the server's own address towards its people."""
+    hooks: Hooks = field(default_factory=Hooks)
+    """Where features join in."""

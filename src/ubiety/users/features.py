@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ubiety.users import policy_changes
+from ubiety.users import pep_publish, policy_changes
 from ubiety.users import private_xml as private
 from ubiety.users import vcard as cards
 from ubiety.users.blocking import blocking
@@ -12,6 +12,7 @@ from ubiety.users.context import Context
 from ubiety.users.disco import Disco, Feature
 from ubiety.users.iq import Handler
 from ubiety.users.last import last
+from ubiety.users.pep import pep
 from ubiety.users.ping import ping_handlers
 from ubiety.users.preferences import MULTI_DEVICE
 from ubiety.users.private_xml import private_xml
@@ -21,7 +22,13 @@ from ubiety.users.vcard import vcard
 from ubiety.users.version import version
 from ubiety.xmpp import ns
 
-SETTINGS = (private.PRIVATE_BYTES, cards.VCARD_BYTES, policy_changes.MAX_ENTRIES)
+SETTINGS = (
+    private.PRIVATE_BYTES,
+    cards.VCARD_BYTES,
+    policy_changes.MAX_ENTRIES,
+    pep_publish.PEP_BYTES,
+    pep_publish.PEP_NODES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ def compose(context: Context) -> Features:
         private_xml(),
         vcard(),
         blocking(),
+        pep(context),
     ]
     disco = Disco(features, context.settings)
     handlers = [handler for feature in features for handler in feature.handlers] + disco.handlers()

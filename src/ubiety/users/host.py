@@ -22,6 +22,9 @@ class Host:
     def route(self, stanza: Stanza, origin: Session | None) -> Verdict:
         """Answer a query; the server takes no messages and no presence."""
         if stanza.kind == "iq":
+            if stanza.type in ("result", "error"):
+                self._context.hooks.answered(stanza)
+                return DELIVERED
             return self._queries.handle(Asked.HOST, None, stanza, origin)
         if stanza.kind == "presence":
             return DELIVERED
