@@ -83,7 +83,9 @@ class Ledger:
         self._pause = 0.0
         self._writer = Writer(database, SqliteDialect if database.is_sqlite else PostgresqlDialect)
         self._thread = ThreadPoolExecutor(1, "ledger")
-        self._checkpointer = self._loop.call_later(CHECKPOINT_EVERY, self._checkpoint)
+        self._checkpointer: asyncio.TimerHandle | None = None
+        if database.is_sqlite:
+            self._checkpoint_later()
 
     # -- orders --------------------------------------------------------------------------------------------
 
@@ -141,9 +143,9 @@ class Ledger:
         """Write what is queued if the database lets us, then end the thread."""
         with contextlib.suppress(StoreError):
             await self.flush()
-        self._checkpointer.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._checkpointer, self._timer):
+            if timer is not None:
+                timer.cancel()
         await self._loop.run_in_executor(self._thread, self._writer.close)
         self._thread.shutdown(wait=False)
 
@@ -292,4 +294,7 @@ class Ledger:
 
     def _checkpoint(self) -> None:
         self._thread.submit(self._writer.maintain)
+        self._checkpoint_later()
+
+    def _checkpoint_later(self) -> None:
         self._checkpointer = self._loop.call_later(CHECKPOINT_EVERY, self._checkpoint)

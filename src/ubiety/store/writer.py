@@ -51,7 +51,8 @@ class Writer:
     def write(self, batch: Batch) -> Outcome:
         """Write a batch. Never raises: see ``Outcome``."""
         try:
-            self._commit(batch)
+            dialect = self._open()
+            dialect.commit(batch, self._intern(dialect, batch))
         except Exception as error:  # noqa: BLE001  whatever a driver raises, the queue goes on
             typed = self._database.translate(error) or StoreError(f"{type(error).__name__}: {error}")
             self._drop(typed)
@@ -61,8 +62,7 @@ class Writer:
     def maintain(self) -> None:
         """Checkpoint when due. Never raises."""
         try:
-            if self._dialect is not None:
-                self._dialect.maintain()
+            self._open().maintain()
         except Exception as error:  # noqa: BLE001  the next batch will tell
             self._drop(self._database.translate(error) or StoreError(str(error)))
 
@@ -72,10 +72,10 @@ class Writer:
             self._dialect.close()
             self._dialect = None
 
-    def _commit(self, batch: Batch) -> None:
+    def _open(self) -> Dialect:
         if self._dialect is None:
             self._dialect = self._make(self._database)
-        self._dialect.commit(batch, self._intern(self._dialect, batch))
+        return self._dialect
 
     def _intern(self, dialect: Dialect, batch: Batch) -> dict[str, int]:
         wanted = {row.peer for row in batch.archive if row.peer_id is None}

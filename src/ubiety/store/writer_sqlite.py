@@ -24,12 +24,12 @@ class Statement:
 
     def __init__(self, head: str, columns: int, tail: str) -> None:
         row = "(" + ", ".join("?" * columns) + ")"
-        self._texts = {size: f"{head} {', '.join([row] * size)}{tail}" for size in self.GROUPS}
+        self.texts = {size: f"{head} {', '.join([row] * size)}{tail}" for size in self.GROUPS}
 
     def run(self, conn: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Run it for all rows."""
         start, left = 0, len(rows)
-        for size, text in self._texts.items():
+        for size, text in self.texts.items():
             while left >= size:
                 conn.execute(text, list(chain.from_iterable(rows[start : start + size]))).close()
                 start, left = start + size, left - size

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.store.ledgers import FIRST, Settled, Stream, make_entry, stored
-from ubiety.store import addresses, archive, messages, streams
+from ubiety.store import addresses, archive, messages, settings, streams
 from ubiety.store.batch import ArchiveRow, State
 from ubiety.store.database import Database
 from ubiety.store.errors import DataRefused
@@ -264,6 +264,24 @@ async def test_closing_writes_what_is_queued(database: Database) -> None:
     await ledger.close()
     assert settled.numbers == [FIRST]
     assert database.read_now(stored) == [FIRST]
+
+
+async def test_only_the_ledger_copies_the_log_into_the_file(sqlite: Database) -> None:
+    assert sqlite.path is not None
+
+    def size() -> int:
+        assert sqlite.path is not None
+        return sqlite.path.stat().st_size
+
+    before = size()
+    big = "x" * 2_000_000
+    for number in range(4):
+        await sqlite.write(settings.put, f"n{number}", big)
+    await asyncio.sleep(0.2)
+    assert size() == before
+    ledger = Ledger(sqlite)  # without a single entry: others write too
+    await wait_for(lambda: size() > before + 8_000_000)
+    await ledger.close()
 
 
 async def wait_for(condition: object) -> None:

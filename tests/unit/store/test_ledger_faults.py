@@ -36,9 +36,9 @@ async def wait_for(condition: object, seconds: float = 15) -> None:
 
 
 @pytest.mark.parametrize("reported", [1, 400, 1_500])
-def test_killed_whatever_was_reported_is_there(database: Database, database_url: str, reported: int) -> None:
+def test_killed_whatever_was_reported_is_there(database: Database, reported: int) -> None:
     child = subprocess.Popen(
-        [sys.executable, str(HERE / "writing_child.py"), database_url],
+        [sys.executable, str(HERE / "writing_child.py"), database.url.render_as_string()],
         stdout=subprocess.PIPE,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
