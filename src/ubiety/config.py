@@ -16,6 +16,7 @@ FILE_NAME = "ubiety.toml"
 DEFAULT_DATA = "ubiety-data"
 DEFAULT_HOSTS = ("0.0.0.0", "::")
 
+_DATABASES = ("sqlite:////", "postgresql+psycopg://")
 _DOMAIN = re.compile(r"[^\s@/\"'<>&\x00-\x1f]{1,1023}")
 
 
@@ -270,6 +271,17 @@ def _check(values: dict[str, Any], written: Mapping[str, Any], data_dir: Path) -
     if (values.get("certificate") is None) != (values.get("private_key") is None):
         raise ConfigError("A certificate needs its private key: set both [tls] certificate and private_key.")
     defaults = {item.name: item.default for item in fields(Config)}
+    _check_database(values.get("database_url", ""))
     ports = [port for name in _PORTS if (port := values.get(name, defaults[name]))]
     if len(ports) != len(set(ports)):
         raise ConfigError(f"Two listeners have the same port: {', '.join(map(str, sorted(ports)))}.")
+
+
+def _check_database(url: str) -> None:
+    if url and not url.startswith(_DATABASES):
+        # Without what stands behind the scheme: it may hold a password.
+        scheme = url.partition("://")[0] if "://" in url else url
+        raise ConfigError(
+            f"{scheme!r} is no database that a node can use. Give sqlite:////PATH or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/NAME."
+        )

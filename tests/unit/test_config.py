@@ -89,6 +89,7 @@ def test_what_was_rendered_reads_back_the_same(tmp_path: Path) -> None:
         ('[listen]\nc2s_port = "many"\n', "from 0 to 65535"),
         ("[listen]\nhosts = 5\n", "list of texts"),
         ("[node]\nname = 5\n", "must be a text"),
+        ('[database]\nurl = "mysql://u:secret@h/d"\n', "^'mysql' is no database"),
         ('[tls]\ncertificate = "/c.pem"\n', "private_key"),
         ("[listen]\nc2s_port = 5223\n", "same port: 5223, 5223, 8443"),
     ],

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Client:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self._http: httpx.Client | None = None
+        self._stack = ExitStack()  # open for as long as the process lives: commands are short
 
     def get(self, operation: str, **arguments: Any) -> Any:
         """Calls an operation that only reads. Raises CommandError."""
@@ -71,8 +72,7 @@ class Client:
 
     def _open(self) -> httpx.Client:
         if self._http is None:
-            # The context stays open for as long as the process lives: commands are short.
-            path = _short_path(self.data_dir / SOCKET_NAME).__enter__()
+            path = self._stack.enter_context(_short_path(self.data_dir / SOCKET_NAME))
             transport = httpx.HTTPTransport(uds=path)
             self._http = httpx.Client(transport=transport, base_url="http://node", timeout=TIMEOUT)
         return self._http

@@ -2,7 +2,6 @@
 
 import sys
 
-import click
 import typer
 
 from ubiety import __version__
@@ -47,22 +46,14 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit code."""
     try:
-        code = app(arguments, standalone_mode=False)
+        app(arguments, prog_name="ubiety")
+    except SystemExit as end:  # how Typer ends, also after wrong usage
+        return end.code if isinstance(end.code, int) else 1
     except CommandError as error:
         return _fail(error.detail, error.cure, error.code)
     except ConfigError as error:
         return _fail(str(error), "", 1)
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("Interrupted.", "", 130)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone, for instance `head`
-        return 141
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _fail(detail: str, cure: str, code: int) -> int:

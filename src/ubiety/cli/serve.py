@@ -11,6 +11,7 @@ from ubiety.cli.output import console
 from ubiety.config import FILE_NAME, Config, ConfigError, load_config, write_default
 from ubiety.demo.seeding import NotEmptyError
 from ubiety.demo.service import SampleOrganisation
+from ubiety.store.errors import StoreError
 
 DEMO_DOMAIN = "example.org"
 
@@ -28,6 +29,8 @@ def main(options: dict[str, Any]) -> int:
         write_default(config, overrides)
         telemetry.configure_log(config.log_file)
         return app.run(config, _greet_with_demo if demo else _greet)
+    except StoreError as error:
+        return _fail(f"The database cannot be used: {error}. See [database] in {data / FILE_NAME}.")
     except (ConfigError, NotEmptyError, *app.START_ERRORS) as error:
         return _fail(str(error))
     except OSError as error:
