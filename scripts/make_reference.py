@@ -7,8 +7,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from typer.main import get_command
+
 from ubiety.admin.operation import Operation
 from ubiety.admin.operations import OPERATIONS
+from ubiety.cli.main import app
 from ubiety.config import KEYS
 from ubiety.declared import SETTINGS
 from ubiety.settings import Setting
@@ -26,6 +29,10 @@ environment and the command line, later ones winning.
 OPERATIONS_TEXT = """\
 Each is a REST call, described in full at `/api` of every node, and a command `ubiety SUBJECT VERB`. Arguments
 with a question mark may be left out.
+"""
+COMMANDS_TEXT = """\
+All take `--data DIR`, the data directory of the node; without it `UBIETY_DATA` names it. Exit codes: 0 done,
+1 refused, 2 wrong usage, 3 no node serves the directory.
 """
 
 
@@ -78,6 +85,25 @@ def render_metrics() -> str:
     return f"# Metrics\n\n{NOTE}\n{render_table(head, rows)}"
 
 
+def render_commands() -> str:
+    """The page of the command line: each command with its arguments and options."""
+    group: Any = get_command(app)
+    rows = [row for name, command in group.commands.items() for row in _command_rows(name, command)]
+    head = ("command", "does", "options")
+    return f"# Commands\n\n{NOTE}\n{COMMANDS_TEXT}\n{render_table(head, rows)}"
+
+
+def _command_rows(name: str, command: Any) -> Iterable[tuple[str, ...]]:
+    if hasattr(command, "commands"):
+        for verb, leaf in command.commands.items():
+            yield from _command_rows(f"{name} {verb}", leaf)
+        return
+    arguments = [one.name.upper() for one in command.params if one.param_type_name == "argument"]
+    options = [one.opts[0] for one in command.params if one.param_type_name == "option"]
+    words = " ".join(["ubiety", name, *arguments])
+    yield f"`{words}`", command.help, ", ".join(f"`{option}`" for option in options if option != "--data")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Write the pages, or compare them; return the exit code."""
     folder = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -85,6 +111,7 @@ def main(arguments: Sequence[str]) -> int:
         "settings.md": render_settings(),
         "operations.md": render_operations(),
         "metrics.md": render_metrics(),
+        "commands.md": render_commands(),
     }
     old = [
         name

@@ -18,6 +18,7 @@ from ubiety.admin import live
 from ubiety.admin.api import make_app, trust_local
 from ubiety.admin.live import LiveSessions
 from ubiety.admin.server import ApiServer
+from ubiety.admin.system import AUDIT_DAYS, LOG_LEVEL
 from ubiety.clock import SystemClock
 from ubiety.config import Config
 from ubiety.declared import SETTINGS
@@ -30,12 +31,12 @@ from ubiety.net.service import C2sService
 from ubiety.routing.homes import Homes, Person
 from ubiety.routing.router import Router
 from ubiety.settings import Settings
-from ubiety.store import domains, epochs, messages, streams, users
+from ubiety.store import audit, domains, epochs, messages, streams, users
 from ubiety.store import settings as setting_rows
 from ubiety.store.database import Database
 from ubiety.store.errors import StoreError
 from ubiety.store.ledger import Ledger
-from ubiety.telemetry import Counters, Metrics, event
+from ubiety.telemetry import Counters, Metrics, event, set_level
 from ubiety.users.context import Context
 from ubiety.users.features import compose
 from ubiety.users.host import Host
@@ -106,6 +107,8 @@ class Node:
         stored = await self.database.read(setting_rows.load)
         for problem in self.settings.load(stored):
             event("setting_ignored", level="warning", problem=problem)
+        set_level(self.settings.get(LOG_LEVEL))
+        self.settings.watch(LOG_LEVEL, set_level)
         await self.domains_changed()
         people = await self.database.read(lambda conn: list(users.all_people(conn)))
         for row in people:
@@ -257,6 +260,8 @@ class Node:
                 after: int | None = 0
                 while after is not None:
                     after = (await self.database.write(messages.gc_messages, before, after)).after
+                if days := self.settings.get(AUDIT_DAYS):
+                    await self.database.write(audit.gc_audit, self.clock.now() - days * DAY)
             except StoreError as error:
                 event("tidying_failed", level="warning", reason=str(error))
 

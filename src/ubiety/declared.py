@@ -1,6 +1,6 @@
 """Every setting of a node, gathered from the modules that use them."""
 
-from ubiety.admin import api
+from ubiety.admin import api, system
 from ubiety.directory import passwords
 from ubiety.net import pacing, service
 from ubiety.users import features, preferences
@@ -12,4 +12,5 @@ SETTINGS = (
     *pacing.ALL,
     *passwords.SETTINGS,
     *api.SETTINGS,
+    *system.SETTINGS,
 )

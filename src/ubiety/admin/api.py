@@ -1,10 +1,11 @@
 """REST: every operation of the table at /api/<subject>/<verb>, with OpenAPI, beside /metrics and /healthz."""
 
+from html import escape
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
@@ -47,6 +48,12 @@ LOCAL_CALLER = "ubiety.caller"
 """Where the wrapper for the local socket puts the caller into the ASGI scope."""
 _LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 _bearer = HTTPBearer(auto_error=False, description="A token made with `ubiety token add NAME`.")
+_INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Ubiety</title>
+<h1>Ubiety {version}</h1>
+<p>The operations of this node, as REST. In full: <a href="/api/openapi.json">/api/openapi.json</a>.
+<p>Make a token with <code>ubiety token add NAME</code>; send it as <code>Authorization: Bearer TOKEN</code>.
+<table><tr><th>Method<th>Path<th>Does<th>Permission{rows}</table></html>
+"""
 _PROBLEM: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "A problem (RFC 9457), with `detail` and `cure`",
@@ -84,6 +91,7 @@ def _make_fastapi(node: Node) -> FastAPI:
     authenticate = _make_authenticate(node, Guard())
     for operation in OPERATIONS:
         _add_route(app, node, operation, authenticate)
+    _add_index(app)
     _add_monitoring(app, node, authenticate)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
@@ -115,6 +123,18 @@ def _add_route(app: FastAPI, node: Node, operation: Operation[Any, Any], authent
         tags=[operation.name.partition(".")[0]],
         operation_id=operation.name.replace(".", "_"),
     )
+
+
+def _add_index(app: FastAPI) -> None:
+    async def index() -> Response:
+        rows = "".join(
+            f"<tr><td>{'POST' if one.changes else 'GET'}<td>/api/{one.name.replace('.', '/')}"
+            f"<td>{escape(one.sentence)}<td>{one.permission}"
+            for one in OPERATIONS
+        )
+        return HTMLResponse(_INDEX.format(version=__version__, rows=rows))
+
+    app.add_api_route("/api", index, methods=["GET"], include_in_schema=False)
 
 
 def _add_monitoring(app: FastAPI, node: Node, authenticate: Any) -> None:

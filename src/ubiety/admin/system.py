@@ -11,7 +11,29 @@ from ubiety.admin.context import Certificate, Node
 from ubiety.admin.operation import After, Arguments, Nothing, Operation, PageSize, Result
 from ubiety.admin.problems import CONFLICT, Problem
 from ubiety.admin.rbac import Caller
+from ubiety.settings import Setting
 from ubiety.store import audit, users
+from ubiety.telemetry import LEVELS
+
+LOG_LEVEL = Setting(
+    "log.level",
+    str,
+    "info",
+    "",
+    "Least level of the events that are written to the log.",
+    choices=LEVELS,
+)
+AUDIT_DAYS = Setting(
+    "audit.keep_days",
+    int,
+    730,
+    "days",
+    "Time for which it is kept who changed what.",
+    minimum=0,
+    maximum=36_500,
+    zero="for ever",
+)
+SETTINGS = (LOG_LEVEL, AUDIT_DAYS)
 
 
 class Status(Result):

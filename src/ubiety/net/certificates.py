@@ -7,6 +7,7 @@ import hashlib
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class ServerTls:
 
 
 class Certificates:
-    """Makes, loads, renews and exchanges the node's certificate."""
+    """Makes, loads, renews and exchanges the node's certificate. Slow (files, keys), safe in any thread."""
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Certificates:
         self._domains: tuple[str, ...] = ()
         self._current: ServerTls | None = None
         self._stamp: Stamp = ()
+        self._lock = threading.Lock()
         self._callbacks: list[Callable[[ServerTls], None]] = []
 
     @property
@@ -91,7 +93,7 @@ class Certificates:
         return None if self._own else self._files.ca
 
     def watch(self, callback: Callable[[ServerTls], None]) -> None:
-        """Calls `callback` with each certificate that takes the place of another."""
+        """Calls `callback` with each certificate that replaces another, in the thread that replaced it."""
         self._callbacks.append(callback)
 
     def open(self, domains: Sequence[str]) -> ServerTls:
@@ -100,9 +102,7 @@ class Certificates:
         Raises CertificateError.
         """
         self._domains = tuple(domains)
-        if not self._own:
-            self._prepare()
-        return self._load()
+        return self.reload()
 
     def cover(self, domains: Sequence[str]) -> ServerTls:
         """Has the local authority issue a certificate when one of `domains` is not in the present one.
@@ -110,31 +110,34 @@ class Certificates:
         The administrator's own certificate is left alone: `check` warns. Raises CertificateError.
         """
         self._domains = tuple(domains)
-        if not self._own and self._prepare():
-            return self._load()
-        return self.current
+        with self._lock:
+            if not self._own and self._prepare():
+                return self._load()
+            return self.current
 
     def reload(self) -> ServerTls:
         """Reads the files again, changed or not. On CertificateError the old one stays in use."""
-        if not self._own:
-            self._prepare()
-        return self._load()
+        with self._lock:
+            if not self._own:
+                self._prepare()
+            return self._load()
 
     def refresh(self) -> bool:
         """Takes over files that changed and renews what soon ends; call it every minute. True if replaced.
 
         Never raises: a faulty file is an event, and the certificate in use stays.
         """
-        try:
-            renewed = not self._own and self._prepare()
-            if renewed or _stamp(*self._paths) != self._stamp:
-                self._load()
-                return True
-        except CertificateError as error:
-            event("certificate_refused", "error", reason=str(error))
-            # Not again before the files change once more.
-            self._stamp = _stamp(*self._paths)
-        return False
+        with self._lock:
+            try:
+                renewed = not self._own and self._prepare()
+                if renewed or _stamp(*self._paths) != self._stamp:
+                    self._load()
+                    return True
+            except CertificateError as error:
+                event("certificate_refused", "error", reason=str(error))
+                # Not again before the files change once more.
+                self._stamp = _stamp(*self._paths)
+            return False
 
     def switching_context(self) -> ssl.SSLContext:
         """A context for a server that keeps it (uvicorn): each handshake uses the current certificate."""
