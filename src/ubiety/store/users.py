@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from ubiety.store import addresses
+from ubiety.store.archive_prefs import Prefs
+from ubiety.store.archive_prefs import load as load_prefs
 from ubiety.store.errors import Conflict, Stale
 from ubiety.store.roster import PACKED_TEXT, PENDING_IN
 from ubiety.store.sql import Sql
@@ -70,7 +72,8 @@ _LOGIN = (
     " u.roster_version, u.revision, u.last_seen, u.last_status, p.default_action,"
     " EXISTS (SELECT 1 FROM deliveries WHERE user_id = u.id),"
     " EXISTS (SELECT 1 FROM sm_streams WHERE user_id = u.id),"
-    " EXISTS (SELECT 1 FROM policy_entries WHERE user_id = u.id), "
+    " EXISTS (SELECT 1 FROM policy_entries WHERE user_id = u.id),"
+    " EXISTS (SELECT 1 FROM archive_prefs WHERE user_id = u.id), "
 )
 _BY_JID = (
     " FROM addresses a JOIN users u ON u.address_id = COALESCE(a.merged_into, a.id)"
@@ -172,6 +175,7 @@ class Login(NamedTuple):
     rules: list[PolicyRule]
     contacts: "array[int]"
     flags: bytes
+    archive_prefs: Prefs | None
 
     @property
     def has_pending_in(self) -> bool:
@@ -180,7 +184,8 @@ class Login(NamedTuple):
 
 
 def load_login(conn: Connection, who: str | int) -> Login | None:
-    """Load a person by bare JID or address id in one query, two if there are policy entries.
+    """Load a person by bare JID or address id in one query, one more for policy entries or wishes
+    about the history if there are any.
 
     ``contacts`` and ``flags`` run in parallel, by address id: see ``roster`` for the bits. None: no such
     person. The row with the revision is read first, so what follows is never older than the revision says.
@@ -190,8 +195,9 @@ def load_login(conn: Connection, who: str | int) -> Login | None:
         return None
     user_id = row[0]
     rules = [PolicyRule(*rule) for rule in LOGIN_POLICY.rows(conn, user_id=user_id)] if row[16] else []
-    packed = list(map(int, (row[17] or "").split()))
-    found = Login._make((*row[:16], rules, array("q", packed[0::2]), bytes(packed[1::2])))
+    prefs = load_prefs(conn, user_id) if row[17] else None
+    packed = list(map(int, (row[18] or "").split()))
+    found = Login._make((*row[:16], rules, array("q", packed[0::2]), bytes(packed[1::2]), prefs))
     return found._replace(
         enabled=bool(found.enabled), has_backlog=bool(found.has_backlog), has_streams=bool(found.has_streams)
     )

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from ubiety.jid import Jid
 from ubiety.routing.homes import Person
 from ubiety.routing.sessions import Session
+from ubiety.routing.verdict import DELIVERED, Delivered, Pending, Refused, Settled
+from ubiety.store.archive_prefs import Prefs
 from ubiety.users.offline import Inbox
 from ubiety.users.policy import Policy
 
@@ -22,6 +24,7 @@ class User:
 
     __slots__ = (
         "answered",
+        "archive_prefs",
         "carbon_sessions",
         "has_requests",
         "inbox",
@@ -46,11 +49,12 @@ class User:
         self.watched = watched  # address ids whose presence this person gets (to, both)
         self.watchers = watchers  # address ids that get this person's presence (from, both)
         self.policy = policy  # None: nobody is treated specially
+        self.archive_prefs: Prefs | None = None  # None: everything is kept in the history
         self.roster_version = 0
         self.carbon_sessions = 0
         self.has_requests = False  # somebody waits for an answer to a subscription request
         self.answered: dict[str, Session] | None = None  # peer -> client that replied (forking)
-        self.recent_origins: OrderedDict[tuple[str, str], None] | None = None
+        self.recent_origins: OrderedDict[tuple[str, str], Delivered | Pending] | None = None
         self.temporary: dict[int, float] | None = None  # address id of a temporary watcher -> expiry
         self.inbox: Inbox
         self.stanza_id_head = (
@@ -66,19 +70,26 @@ class User:
         """At least one session is available."""
         return any(session.available for session in self.sessions.values())
 
-    def is_repeat(self, recipient: str, origin_id: str) -> bool:
-        """Note an origin id of a message by this person; True when it was seen within 24 hours."""
+    def first_verdict(self, recipient: str, origin_id: str) -> Delivered | Pending | None:
+        """Return what a message by this person with that origin id came to; None if it is new."""
+        return self.recent_origins.get((recipient, origin_id)) if self.recent_origins is not None else None
+
+    def note_origin(self, recipient: str, origin_id: str, verdict: Delivered | Pending) -> None:
+        """Remember a message; while its verdict is pending a repeat waits for the same one."""
         if self.recent_origins is None:
             self.recent_origins = OrderedDict()
         key = (recipient, origin_id)
-        if key in self.recent_origins:
-            return True
-        self.recent_origins[key] = None
+        self.recent_origins[key] = verdict
         if len(self.recent_origins) > RECENT_ORIGINS:
             self.recent_origins.popitem(last=False)
-        return False
+        if type(verdict) is Pending:
+            verdict.then(lambda settled: self._settle_origin(key, settled))
 
-    def forget_origin(self, recipient: str, origin_id: str) -> None:
-        """Let a message that was refused be sent again."""
-        if self.recent_origins is not None:
-            self.recent_origins.pop((recipient, origin_id), None)
+    def _settle_origin(self, key: tuple[str, str], settled: Settled) -> None:
+        origins = self.recent_origins
+        if origins is None or key not in origins:
+            return
+        if type(settled) is Refused:
+            del origins[key]  # it may be sent again
+        else:
+            origins[key] = DELIVERED

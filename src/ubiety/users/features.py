@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ubiety.users import pep_publish, policy_changes
 from ubiety.users import private_xml as private
 from ubiety.users import vcard as cards
+from ubiety.users.archive_query import message_archive
 from ubiety.users.blocking import blocking
 from ubiety.users.carbons import carbon_handlers
 from ubiety.users.context import Context
@@ -55,6 +56,7 @@ def compose(context: Context) -> Features:
         vcard(),
         blocking(),
         pep(context),
+        message_archive(),
     ]
     disco = Disco(features, context.settings)
     handlers = [handler for feature in features for handler in feature.handlers] + disco.handlers()

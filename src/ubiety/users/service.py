@@ -1,5 +1,7 @@
 """The people of this node: loads actors, opens and ends their sessions, and is the route to them."""
 
+import asyncio
+import contextlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable
@@ -33,6 +35,8 @@ IDLE_ACTORS = 10_000
 IDLE_SECONDS = 60.0
 """An actor that was idle for less is never unloaded: the ledger may still owe it a word."""
 DAY = 86_400.0
+SETTLE_LOOKS, SETTLE_SECONDS = 20, 0.05
+"""How often a resuming client's stanzas are looked at until they are settled, and the pause between."""
 
 _SUBSCRIPTION_TYPES = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
 
@@ -43,7 +47,7 @@ class Users:
     def __init__(self, context: Context, queries: Queries) -> None:
         self._context = context
         self._queries = queries
-        self._loading: dict[int, list[Callable[[User], None]]] = {}
+        self._loading: dict[int, list[Callable[[User | None], None]]] = {}
         self._queued = 0
         self._detached: dict[str, tuple[Session, float]] = {}
         self._idle: OrderedDict[int, float] = OrderedDict()
@@ -97,8 +101,13 @@ class Users:
         self._queued += 1
         seq = origin.inbound if origin is not None else 0
 
-        def deliver(user: User) -> None:
+        def deliver(user: User | None) -> None:
             self._queued -= 1
+            if user is None:
+                pending.settle(
+                    refuse("resource-constraint", "The database does not answer. Try again later.")
+                )
+                return
             if origin is not None:
                 origin.inbound, current = seq, origin.inbound
                 verdict = self._deliver(user, stanza, origin)
@@ -110,31 +119,25 @@ class Users:
             else:
                 pending.settle(verdict)
 
-        def fail() -> None:
-            self._queued -= 1
-            pending.settle(refuse("resource-constraint", "The database does not answer. Try again later."))
-
-        self._context.spawn(self._load_for(person, deliver, fail))
+        waiting = self._loading.setdefault(person.address_id, [])
+        waiting.append(deliver)
+        if len(waiting) == 1:
+            self._context.spawn(self._load_for(person))
         return pending
 
-    async def _load_for(
-        self, person: Person, deliver: Callable[[User], None], fail: Callable[[], None]
-    ) -> None:
-        """Load an actor for stanzas that wait; they are delivered in the order in which they came."""
-        waiting = self._loading.get(person.address_id)
-        if waiting is not None:
-            waiting.append(deliver)
-            return
-        self._loading[person.address_id] = waiting = [deliver]
+    async def _load_for(self, person: Person) -> None:
+        """Load an actor for stanzas that wait."""
         try:
-            user = await self.load(person)
+            await self.load(person)
         except (StoreError, LookupError) as error:
             event("person_not_loaded", level="error", user_id=person.user_id, reason=str(error))
-            for _ in self._loading.pop(person.address_id):
-                fail()
-            return
-        for function in self._loading.pop(person.address_id):
-            function(user)
+        finally:
+            self._deliver_waiting(person, self._context.actors.get(person.address_id))
+
+    def _deliver_waiting(self, person: Person, user: User | None) -> None:
+        """Deliver what waited for an actor, in the order in which it came; None: it cannot be loaded."""
+        for deliver in self._loading.pop(person.address_id, ()):
+            deliver(user)
 
     # -- what clients send ---------------------------------------------------------------------
 
@@ -176,7 +179,7 @@ class Users:
         """A session has room again: go on with what waits."""
         user = self._context.actors.get(session.address_id)
         if user is not None:
-            user.inbox.wake()
+            user.inbox.look()
 
     def overrun(self, session: Session) -> None:
         """A client acknowledges nothing, or stays away while too much waits for it."""
@@ -195,6 +198,8 @@ class Users:
         """
         user = self._context.actors.get(person.address_id)
         if user is not None:
+            if person.address_id in self._idle:
+                self._note_idle(user)
             return user
         if login is None:
             login = await self._context.database.read(users.load_login, person.address_id)
@@ -224,8 +229,9 @@ class Users:
         user = User(person, watched, watchers, self.policy_of(login))
         user.roster_version = login.roster_version
         user.has_requests = login.has_pending_in
-        for recipient, origin in origins:
-            user.is_repeat(recipient, origin)
+        user.archive_prefs = login.archive_prefs
+        for recipient, origin in reversed(origins):  # the oldest first: it is forgotten first
+            user.note_origin(recipient, origin, DELIVERED)
         user.inbox = Inbox(
             person.user_id,
             user.sessions,
@@ -236,10 +242,15 @@ class Users:
             login.has_backlog,
         )
         context.actors[person.address_id] = user
-        self._idle[person.address_id] = context.clock.monotonic()
+        self._note_idle(user)
         context.counters.roster_subscriptions += len(watched)
         context.counters.roster_watchers += len(watchers)
+        self._deliver_waiting(person, user)  # before anything newer finds the actor
         return user
+
+    def _note_idle(self, user: User) -> None:
+        self._idle[user.person.address_id] = self._context.clock.monotonic()
+        self._idle.move_to_end(user.person.address_id)
 
     def policy_of(self, login: users.Login) -> Policy | None:
         """Return the loaded policy, None where nobody is treated specially."""
@@ -329,6 +340,8 @@ class Users:
                 self._context.ledger.drop_stream(smacks.smid)
             else:
                 self._context.ledger.save_stream(smacks.smid, user.person.user_id, smacks.h)
+        if clean or smacks is None:  # else the client sends it again
+            self._route_waiting(session)
         availability.leave(self._context, user, session)
         session.end()
         if user.sessions.get(session.jid.resource) is session:
@@ -339,16 +352,27 @@ class Users:
         counters.client_sessions -= 1
         if not user.sessions:
             counters.online_users -= 1
-            self._idle[user.person.address_id] = self._context.clock.monotonic()
+            self._note_idle(user)
             self._seen[user.person.user_id] = self._context.clock.now()
             self.unload_idle()
         user.inbox.wake()
 
+    def _route_waiting(self, session: Session) -> None:
+        """Take the messages that a client sent just before it left, behind a query still being answered."""
+        for stanza in session.take_waiting():
+            if stanza.kind == "message":
+                self.handle(stanza, session)
+
     async def note_seen(self) -> None:
         """Write down who was here until when (XEP-0012), all of the last second at once."""
         seen, self._seen = self._seen, {}
-        if seen:
+        if not seen:
+            return
+        try:
             await self._context.database.write(_set_last_seen, seen)
+        except StoreError as error:
+            event("last_seen_not_written", level="warning", reason=str(error))
+            self._seen = {**seen, **self._seen}
 
     def _forget_detached(self, smid: str) -> None:
         if self._detached.pop(smid, None) is not None:
@@ -371,9 +395,18 @@ class Users:
                     old = session.edge
                     self.disconnect(session)
                     old.close("conflict", "The session was resumed on another connection.")
-                await self._context.ledger.flush()
+                await self._settle(session.smacks)
                 return None if session.ended or session.edge is not None else session
         return None
+
+    async def _settle(self, smacks: Smacks) -> None:
+        """Wait a moment for what a client sent: what is unsettled when it resumes comes again."""
+        with contextlib.suppress(StoreError):
+            await self._context.ledger.flush()
+        for _ in range(SETTLE_LOOKS):
+            if not smacks.unsettled:
+                return
+            await asyncio.sleep(SETTLE_SECONDS)
 
     def resume(self, session: Session, edge: Edge, h: int) -> list[bytes]:
         """Continue a session on a new connection; return what is to be sent again."""
