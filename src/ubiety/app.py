@@ -118,7 +118,9 @@ class Node:
 
     async def _compose(self) -> None:
         loop = asyncio.get_running_loop()
-        self.ledger = Ledger(self.database, loop)
+        self.ledger = Ledger(
+            self.database, loop, on_overload=lambda is_so: self.service.ledger_overloaded(is_so)
+        )
         self.router = Router()
         self.context = Context(
             homes=self.homes,

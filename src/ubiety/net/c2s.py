@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from ubiety.conditions import StanzaError
 from ubiety.directory import passwords
-from ubiety.net.service import C2sService
+from ubiety.net.service import C2sService, Pause
 from ubiety.net.tls import TlsLayer
 from ubiety.routing.sessions import Session
 from ubiety.stanza import Stanza
@@ -49,6 +49,7 @@ class ClientConnection(asyncio.Protocol):
         self._core: C2sStream
         self._closing = False
         self.session: Session | None = None
+        self._paused = Pause(0)
         self.congested = False
         self.negotiating = True  # no session yet
         self.last_input = 0.0
@@ -75,8 +76,8 @@ class ClientConnection(asyncio.Protocol):
             self._tls = TlsLayer(self._service.tls_context())
         wait = self._service.accept_wait()
         if wait > 0:
-            transport.pause_reading()
-            self._loop.call_later(wait, self.resume_reading)
+            self.pause_reading(Pause.PACE)
+            self._loop.call_later(wait, self.resume_reading, Pause.PACE)
 
     def data_received(self, data: bytes) -> None:
         """Feed the core and perform what it puts out."""
@@ -147,15 +148,18 @@ class ClientConnection(asyncio.Protocol):
             event("slow_client_cut", level="warning", address=self.address)
             transport.abort()
 
-    def pause_reading(self) -> None:
-        """Take no more from the client for now."""
+    def pause_reading(self, reason: Pause = Pause.ORDER) -> None:
+        """Take no more from the client while this or another reason lasts."""
+        self._paused |= reason
         if self._transport is not None and self._transport.is_reading():
             self._transport.pause_reading()
 
-    def resume_reading(self) -> None:
-        """Read on."""
-        if self._transport is not None and not self._closing and not self._transport.is_reading():
-            self._transport.resume_reading()
+    def resume_reading(self, reason: Pause = Pause.ORDER) -> None:
+        """Read on if nothing else forbids it."""
+        self._paused &= ~reason
+        if self._paused or self._transport is None or self._closing or self._transport.is_reading():
+            return
+        self._transport.resume_reading()
 
     def close(self, condition: str | None = None, text: str = "") -> None:
         """End the stream and the connection."""

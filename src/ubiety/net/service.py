@@ -5,6 +5,7 @@ import secrets
 import ssl
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from enum import Flag
 from typing import NamedTuple, Protocol
 
 from ubiety.directory.passwords import ITERATIONS
@@ -72,6 +73,14 @@ STOP_SECONDS = 2.0
 """Time that clients have to take our last words when the node stops."""
 
 
+class Pause(Flag):
+    """Why nothing is read from a client for now."""
+
+    ORDER = 1  # enough of its stanzas wait behind one that is being answered
+    PACE = 2  # it came while too many others came
+    LEDGER = 4  # more waits for the disk than may (design.md promise 3)
+
+
 class Connection(Protocol):
     """A connection as the service looks after it."""
 
@@ -83,6 +92,12 @@ class Connection(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
+
+    def pause_reading(self, reason: Pause) -> None:
+        """Take no more from the client."""
+
+    def resume_reading(self, reason: Pause) -> None:
+        """Read on if nothing else forbids it."""
 
     def tick(self, now: float) -> None:
         """Let the core act on the time."""
@@ -134,6 +149,7 @@ class C2sService:
         self._connections: set[Connection] = set()
         self._by_address: Counter[str] = Counter()
         self._negotiating: Counter[str] = Counter()
+        self._is_overloaded = False
         settings = context.settings
         self._accepts = TokenBucket(settings.get(ACCEPT_RATE), self.now)
         self._logins = Pace(settings.get(LOGIN_RATE), MAX_LOGIN_WAIT)
@@ -162,6 +178,8 @@ class C2sService:
         self._by_address[address] += 1
         self._negotiating[address] += 1
         self.context.counters.sockets += 1
+        if self._is_overloaded:
+            connection.pause_reading(Pause.LEDGER)
         return True
 
     def accept_wait(self) -> float:
@@ -191,6 +209,16 @@ class C2sService:
 
     def __len__(self) -> int:
         return len(self._connections)
+
+    def ledger_overloaded(self, is_overloaded: bool) -> None:
+        """Stop reading from clients while more waits for the disk than may, and read on afterwards."""
+        self._is_overloaded = is_overloaded
+        event("ledger_overloaded" if is_overloaded else "ledger_caught_up", level="warning")
+        for connection in list(self._connections):
+            if is_overloaded:
+                connection.pause_reading(Pause.LEDGER)
+            else:
+                connection.resume_reading(Pause.LEDGER)
 
     # -- what a stream needs -----------------------------------------------------------------------
 
