@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +24,8 @@ KILLS = 5
 # Contacts of each kind (online, offline, flapping) that one sender writes to.
 SPREAD = 2
 COLLECT_SECONDS = 45.0
+# Longest time for a part of the test.
+PART_SECONDS = 120.0
 
 
 @dataclass
@@ -57,10 +59,10 @@ async def test_nothing_acknowledged_is_lost(
         asyncio.create_task(recipient.flap(random.Random(seed))) for seed, recipient in enumerate(flapping)
     ]
     work = asyncio.gather(*(sender.run() for sender in crowd.senders))
-    await asyncio.gather(work, kill_often(node, crowd, work))
+    await in_time(asyncio.gather(work, kill_often(node, crowd, work)), crowd)
     for recipient in crowd.recipients:
         recipient.leave()
-    await asyncio.gather(*visits)
+    await in_time(asyncio.gather(*visits), crowd)
     await asyncio.gather(
         *(
             recipient.collect(sum(map(len, expected[recipient.user].values())), COLLECT_SECONDS)
@@ -103,6 +105,24 @@ async def kill_often(node: Node, crowd: Crowd, work: asyncio.Future[list[None]])
             await asyncio.sleep(0.01)
         node.kill()
         await asyncio.to_thread(node.restart)
+
+
+async def in_time(work: Awaitable[object], crowd: Crowd) -> None:
+    """Wait for a part of the test, and tell how far it came when it does not end."""
+    try:
+        await asyncio.wait_for(work, PART_SECONDS)
+    except TimeoutError:
+        pytest.fail(f"not done after {PART_SECONDS} s: {progress(crowd)}")
+
+
+def progress(crowd: Crowd) -> str:
+    """Say how far everybody is."""
+    waiting = [sender for sender in crowd.senders if sender.ledger.unacked]
+    shown = [sum(recipient.count for recipient in kind) for kind in crowd.kinds]
+    return (
+        f"{crowd.acknowledged} acknowledged, shown online, offline, flapping {shown}; waiting: "
+        + ", ".join(f"{sender.user} for {len(sender.ledger.unacked)}" for sender in waiting)
+    )
 
 
 def differences(expected: dict[str, dict[str, list[int]]], crowd: Crowd) -> list[str]:

@@ -93,7 +93,7 @@ class Sender(Person):
             await asyncio.wait_for(progress.wait(), ACKNOWLEDGED_SECONDS)
             progress.clear()
             if client.wire.is_lost:
-                raise ConnectionGoneError("cut while waiting for an acknowledgement")
+                client.wire.raise_gone("an acknowledgement")
             await asyncio.sleep(self.PAUSE_SECONDS * random.random())
 
     def _message(self, number: int) -> str:
@@ -172,7 +172,7 @@ class Recipient(Person):
         if self._leaving.is_set():
             await self._go(politely=True)
         elif self.client.wire.is_lost:
-            raise ConnectionGoneError("the node went away")
+            self.client.wire.raise_gone("more messages")
 
     async def _go(self, politely: bool) -> None:
         assert self.client is not None

@@ -238,11 +238,13 @@ class Client:
 
     def _taken_up(self, previous: Ledger, tag: Tag) -> None:
         self._resuming = None
+        h = int(tag.attrs.get("h", previous.acked))
         if tag.name == "resumed":
             self.ledger = previous
-        h = tag.get("h")
-        if h is not None:
-            self._settled(previous.settle(int(h)))
+        else:
+            # What a crashed server still knows may be older than what it had told us.
+            h = max(h, previous.acked)
+        self._settled(previous.settle(h))
 
     def _settled(self, count: int) -> None:
         if count and self.on_acked is not None:

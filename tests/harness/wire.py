@@ -7,6 +7,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from functools import cache
+from typing import NoReturn
 from xml.parsers import expat
 
 from tests.harness.tags import StreamClosed, StreamOpened, Tag, TagReader
@@ -86,13 +87,20 @@ class Wire(asyncio.Protocol):
         deadline = asyncio.get_running_loop().time() + seconds
         while (found := self._take(match)) is None:
             if self.is_lost:
-                raise ConnectionGoneError(f"connection ended; wanted {what}; {self._seen()}")
+                self.raise_gone(what)
             left = deadline - asyncio.get_running_loop().time()
             try:
                 await asyncio.wait_for(self._news.wait(), left)
             except TimeoutError:
                 raise AssertionError(f"no {what} within {seconds} s; {self._seen()}") from None
         return found
+
+    def raise_gone(self, what: str) -> NoReturn:
+        """Tell why the connection ended: raises ConnectionGoneError, or the AssertionError of a callback."""
+        # What we ended the connection for is a fault of the server's, not of the network's.
+        if isinstance(self.fault, AssertionError):
+            raise self.fault
+        raise ConnectionGoneError(f"connection ended; wanted {what}; {self._seen()}")
 
     async def expect_tag(self, *names: str, seconds: float = 10.0) -> Tag:
         """Take the next element that has one of these names."""
@@ -127,7 +135,7 @@ class Wire(asyncio.Protocol):
         """Read the peer's XML (called by asyncio)."""
         try:
             self._reader.feed(data)
-        except expat.ExpatError as error:
+        except (expat.ExpatError, AssertionError) as error:
             self.fault = error
             self.abort()
         self._news.set()
