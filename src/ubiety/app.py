@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import itertools
 import json
 import os
@@ -12,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from pydantic import SecretStr
 
 from ubiety import __version__
 from ubiety.admin import live
 from ubiety.admin.api import make_app, trust_local
+from ubiety.admin.credentials import make_keys
 from ubiety.admin.live import LiveSessions
+from ubiety.admin.problems import Problem
 from ubiety.admin.server import ApiServer
 from ubiety.admin.system import AUDIT_DAYS, LOG_LEVEL
 from ubiety.clock import SystemClock
+from ubiety.conditions import StanzaError
 from ubiety.config import Config
 from ubiety.declared import SETTINGS
 from ubiety.jid import parse
@@ -136,7 +141,8 @@ class Node:
             load=self._load_person,
             domain=self.config.domain,
         )
-        features = compose(self.context)
+        accounts = Registration(self.context, self.people_changed, self._hash_password)
+        features = compose(self.context, accounts)
         queries = Queries(self.context, features.handlers)
         self.users = Users(self.context, queries)
         self.router.routes = [self.users, Host(self.context, queries)]
@@ -146,7 +152,8 @@ class Node:
             self.users,
             self.certificates,
             _secret(self.config.data_dir / "run" / "secret"),
-            Registration(self.context, self.people_changed),
+            accounts,
+            features.stream_feature,
             loop,
         )
 
@@ -236,6 +243,12 @@ class Node:
         """Send a message of the server to bare addresses."""
         return await live.announce(self.context, recipients, subject, text)
 
+    async def _hash_password(self, password: str) -> str:
+        try:
+            return await make_keys(self, SecretStr(password))
+        except Problem as problem:
+            raise StanzaError("not-acceptable", str(problem)) from None
+
     # -- beside ------------------------------------------------------------------------------------
 
     def _load_person(self, person: Person) -> Coroutine[Any, Any, Any]:
@@ -320,6 +333,17 @@ def _secret(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def _calm_collector() -> None:
+    """Have the garbage collector look at young objects only, mostly.
+
+    A full collection over the sessions of 15,000 people stops the node for some 50 ms, and finds nothing:
+    what ends is freed by reference counts.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 200)
+
+
 async def _serve(config: Config, ready: Callable[[Node], Coroutine[Any, Any, None]]) -> int:
     node = Node(config)
     stopping = asyncio.Event()
@@ -327,6 +351,7 @@ async def _serve(config: Config, ready: Callable[[Node], Coroutine[Any, Any, Non
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     await node.start()
+    _calm_collector()
     try:
         await ready(node)
         await stopping.wait()

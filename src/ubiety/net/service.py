@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import ssl
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Flag
 from typing import NamedTuple, Protocol
@@ -64,6 +65,8 @@ STANZA_BYTES = Setting(
 ALL = (TLS_REQUIRED, CHANNEL_BINDING, REGISTRATION, STANZA_BYTES)
 
 SWEEP_SECONDS = 1.0
+SWEEP_SHARES = 20
+"""Turns in which a sweep over all connections is done, so that none of them holds up messages."""
 RELEASE_SECONDS = 30.0
 """Silence after which a connection's parser is let go (design.md §4)."""
 ANSWER_SECONDS = 30.0
@@ -136,6 +139,7 @@ class C2sService:
         certificates: Certificates,
         secret: bytes,
         registrar: Registrar,
+        stream_feature: Callable[[str], bytes],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.context = context
@@ -146,6 +150,7 @@ class C2sService:
         self._certificates = certificates
         self._secret = secret
         self._registrar = registrar
+        self._stream_feature = stream_feature
         self._connections: set[Connection] = set()
         self._by_address: Counter[str] = Counter()
         self._negotiating: Counter[str] = Counter()
@@ -159,6 +164,8 @@ class C2sService:
         self._config: C2sConfig | None = None
         for setting in (*ALL, ITERATIONS):
             settings.watch(setting, self._forget_config)
+        self._round: list[Connection] = []  # still to be looked after in this round
+        self._share = 1
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep()
 
@@ -257,6 +264,7 @@ class C2sService:
                 scram_iterations=get(ITERATIONS),
                 plus=get(CHANNEL_BINDING),
                 registration=get(REGISTRATION),
+                extra_features=self._stream_feature,
                 limits=Limits(stanza_bytes=get(STANZA_BYTES)),
             )
         return self._config
@@ -320,24 +328,32 @@ class C2sService:
     # -- looking after ---------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
-        """Once a second: time-outs, silent clients, idle parsers."""
+        """Look after a share of the connections: all of them once a second, none of them for long."""
         self.now = now = self.loop.time()
-        limit = self.context.settings.get(PING_SECONDS)
-        for connection in list(self._connections):
+        if not self._round:
+            self._round = list(self._connections)
+            self._share = len(self._round) // SWEEP_SHARES + 1
+            self.users.expire()
+        for connection in self._round[-self._share :]:
             if connection.negotiating:
                 connection.tick(now)
-                continue
-            silence = now - connection.last_input
-            if silence > RELEASE_SECONDS:
-                connection.release_parser()
-            if silence > limit + ANSWER_SECONDS:
-                event("dead_client_cut", address=connection.address)
-                connection.abort()
-            elif silence > limit and not connection.asked:
-                connection.asked = True
-                self._ask(connection)
-        self.users.expire()
-        self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+            else:
+                self._look_after(connection, now)
+        del self._round[-self._share :]
+        self._sweeper = self.loop.call_later(SWEEP_SECONDS / SWEEP_SHARES, self._sweep)
+
+    def _look_after(self, connection: Connection, now: float) -> None:
+        """Let go of an idle parser; ask a silent client for a sign of life; cut off a dead one."""
+        silence = now - connection.last_input
+        if silence > RELEASE_SECONDS:
+            connection.release_parser()
+        limit = self.context.settings.get(PING_SECONDS)
+        if silence > limit + ANSWER_SECONDS:
+            event("dead_client_cut", address=connection.address)
+            connection.abort()
+        elif silence > limit and not connection.asked:
+            connection.asked = True
+            self._ask(connection)
 
     def _ask(self, connection: Connection) -> None:
         session = connection.session

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ubiety.users import pep_publish, policy_changes
+from ubiety.users import pep_publish, policy_changes, registration
 from ubiety.users import private_xml as private
 from ubiety.users import vcard as cards
 from ubiety.users.archive_query import message_archive
@@ -13,10 +13,12 @@ from ubiety.users.context import Context
 from ubiety.users.disco import Disco, Feature
 from ubiety.users.iq import Handler
 from ubiety.users.last import last
+from ubiety.users.multicast import MULTICAST_MAX, multicast
 from ubiety.users.pep import pep
 from ubiety.users.ping import ping_handlers
 from ubiety.users.preferences import MULTI_DEVICE
 from ubiety.users.private_xml import private_xml
+from ubiety.users.registration import Registration
 from ubiety.users.roster import Roster, RosterCache
 from ubiety.users.time import time
 from ubiety.users.vcard import vcard
@@ -29,6 +31,9 @@ SETTINGS = (
     policy_changes.MAX_ENTRIES,
     pep_publish.PEP_BYTES,
     pep_publish.PEP_NODES,
+    MULTICAST_MAX,
+    registration.REMOVAL,
+    registration.PER_HOUR,
 )
 
 
@@ -42,7 +47,7 @@ class Features:
     """The server's entity capabilities, for the stream features (XEP-0115 §6.3)."""
 
 
-def compose(context: Context) -> Features:
+def compose(context: Context, accounts: Registration) -> Features:
     """Make all features of a node."""
     features = [
         Feature(tuple(Roster(RosterCache()).handlers()), server=(ns.ROSTER,)),
@@ -57,12 +62,9 @@ def compose(context: Context) -> Features:
         blocking(),
         pep(context),
         message_archive(),
+        multicast(context),
+        accounts.feature(),
     ]
     disco = Disco(features, context.settings)
     handlers = [handler for feature in features for handler in feature.handlers] + disco.handlers()
     return Features(handlers, disco.stream_feature)
-
-
-def handlers(context: Context) -> list[Handler]:
-    """Return the handlers of all features."""
-    return compose(context).handlers

@@ -20,7 +20,7 @@ class Host:
         return not address.local and address.domain in self._context.homes.domains
 
     def route(self, stanza: Stanza, origin: Session | None) -> Verdict:
-        """Answer a query; the server takes no messages and no presence."""
+        """Answer a query, take messages that a feature is there for; the server takes no presence."""
         if stanza.kind == "iq":
             if stanza.type in ("result", "error"):
                 self._context.hooks.answered(stanza)
@@ -28,4 +28,5 @@ class Host:
             return self._queries.handle(Asked.HOST, None, stanza, origin)
         if stanza.kind == "presence":
             return DELIVERED
-        return refuse("service-unavailable")
+        hook = self._context.hooks.message(stanza)
+        return hook(stanza, origin) if hook is not None else refuse("service-unavailable")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
 from ubiety.clock import ManualClock
+from ubiety.conditions import StanzaError
 from ubiety.declared import SETTINGS
 from ubiety.element import Element, parse_element
 from ubiety.jid import parse
@@ -29,6 +30,7 @@ from ubiety.users.context import Context
 from ubiety.users.features import Features, compose
 from ubiety.users.host import Host
 from ubiety.users.iq import Queries
+from ubiety.users.registration import Registration
 from ubiety.users.service import Users
 from ubiety.xmpp import ns
 
@@ -170,11 +172,28 @@ class Place:
             load=lambda person: self.users.load(person),
             domain=DOMAIN,
         )
-        self.features: Features = compose(self.context)
+        self.registration = Registration(self.context, self._changed, _hash)
+        self.features: Features = compose(self.context, self.registration)
         queries = Queries(self.context, self.features.handlers)
         self.users = Users(self.context, queries)
         self.host = Host(self.context, queries)
         self.context.router.routes = [self.users, self.host]
+
+    async def _changed(self, address_ids: Sequence[int]) -> None:
+        """Take over who was added or deleted, as ``app.py`` does."""
+        homes = self.context.homes
+        for address_id in address_ids:
+            login = await self.database.read(rows.load_login, address_id)
+            known = homes.at(address_id)
+            if login is not None:
+                homes.put(Person(login.user_id, address_id, parse(login.jid), login.enabled))
+            elif known is not None:
+                homes.remove(known.user_id)
+            actor = self.context.actors.get(address_id)
+            if actor is not None and (login is None or not login.enabled):
+                for session in list(actor.sessions.values()):
+                    self.users.end(session)
+                del self.context.actors[address_id]
 
     def set(self, setting: Setting[Any], value: Any) -> None:
         """Change a setting."""
@@ -252,6 +271,13 @@ class Place:
         await asyncio.get_running_loop().run_in_executor(None, self.database.close)
         if self.failures:
             raise self.failures[0]
+
+
+async def _hash(password: str) -> str:
+    """Stand in for the real hashing, which takes time."""
+    if len(password) < 4:
+        raise StanzaError("not-acceptable", "Too short.")
+    return f"keys of {password}"
 
 
 def _add(conn: Connection, names: tuple[str, ...], profile: dict[str, str]) -> list[Person]:
