@@ -56,18 +56,17 @@ def send(context: Context, user: User, stanza: Stanza, session: Session) -> Verd
 
 
 def _route_once(context: Context, user: User, stanza: Stanza, session: Session) -> Verdict:
-    """Route a message unless it repeats one that was settled already (promise 1)."""
+    """Route a message, unless it repeats one: that gets the first one's verdict (promise 1)."""
     assert stanza.to is not None
     origin, recipient = origin_id(stanza), stanza.to.bare
     if not origin:
         return context.router.route(stanza, session)
-    if user.is_repeat(recipient, origin):
-        return DELIVERED
+    first = user.first_verdict(recipient, origin)
+    if first is not None:
+        return first
     verdict = context.router.route(stanza, session)
-    if type(verdict) is Refused:
-        user.forget_origin(recipient, origin)
-    elif type(verdict) is Pending:
-        verdict.then(lambda v: user.forget_origin(recipient, origin) if type(v) is Refused else None)
+    if not isinstance(verdict, Refused):
+        user.note_origin(recipient, origin, verdict)
     return verdict
 
 
