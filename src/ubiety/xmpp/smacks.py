@@ -53,6 +53,7 @@ class Smacks:
         "_received",
         "_requested",
         "_settled",
+        "_skipped",
         "_unacked",
         "max_seconds",
         "resumable",
@@ -68,6 +69,7 @@ class Smacks:
         """Size of what is kept for the client, for whoever bounds it."""
         self._received = 0
         self._settled = 0
+        self._skipped = 0  # numbers given out before a resumption for stanzas that came again after it
         self._ahead: set[int] | None = None  # settled beyond the prefix; made only when something overtakes
         self._asked = 0  # how many we had received when the client last asked
         self._answered = 0  # the last count that we told it
@@ -106,7 +108,7 @@ class Smacks:
     @property
     def h(self) -> int:
         """How many stanzas from the start are settled, mod 2**32."""
-        return self._settled & _MASK
+        return (self._settled - self._skipped) & _MASK
 
     @property
     def unsettled(self) -> int:
@@ -121,13 +123,16 @@ class Smacks:
             done |= self._ahead
         while settled + 1 in done:
             settled += 1
-        return min(settled, self._received) & _MASK
+        return (min(settled, self._received) - self._skipped) & _MASK
 
-    def request(self) -> int:
-        """Take an `<r/>` and return the `h` to answer at once."""
-        self._asked = self._received
+    def request(self, behind: int = 0) -> int:
+        """Take an `<r/>` and return the `h` to answer at once.
+
+        `behind`: stanzas that came before it and are not counted yet, because they wait for another's answer.
+        """
+        self._asked = self._received + behind
         self._answered = self._settled
-        return self._settled & _MASK
+        return self.h
 
     def owed(self) -> int | None:
         """Return the `h` to send unasked, or None.
@@ -138,7 +143,7 @@ class Smacks:
         if self._answered >= self._asked or self._settled == self._answered:
             return None
         self._answered = self._settled
-        return self._settled & _MASK
+        return self.h
 
     # Outbound: what the client was sent.
 
@@ -211,7 +216,9 @@ class Smacks:
         """
         if h & _MASK != self._acked & _MASK:
             raise ValueError("resume before acked")
-        self._received = self._asked = self._answered = self._settled
+        # Their numbers are not given out again: a late verdict must not settle what came in their place.
+        self._skipped += self._received - self._settled
+        self._settled = self._asked = self._answered = self._received
         self._ahead = None
         self._requested = False
         # What was dropped is not sent again, so the client will not count it: close the gap.

@@ -174,9 +174,23 @@ def test_resume_forgets_what_was_received_and_is_not_settled():
     core.resume(0)
     assert core.h == 1
     core.settle(2)  # a late commit of the old copy
-    assert core.h == 1
+    assert core.h == core.h_with([2, 3]) == 1
     assert core.owed() is None
-    assert core.receive() == 2
+    again = core.receive()
+    assert again > 3
+    core.settle(2)
+    assert core.h == 1
+    assert core.h_with([again]) == 2
+    core.settle(again)
+    assert core.h == 2
+
+
+def test_what_waits_to_be_counted_is_asked_for_too():
+    core = Smacks()
+    core.settle(core.receive())
+    assert core.request(behind=1) == 1
+    core.settle(core.receive())
+    assert core.owed() == 2
 
 
 def test_an_idle_session_is_small():
