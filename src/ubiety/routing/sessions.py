@@ -58,8 +58,14 @@ class Token(Protocol):
     def unheld(self) -> None:
         """This session's connection can no longer deliver it."""
 
+    def suspended(self) -> None:
+        """The connection was lost, but the session keeps it for a client that resumes."""
+
     def held(self) -> None:
-        """A resumed session holds it again."""
+        """A resumed session delivers it again."""
+
+    def dropped(self) -> None:
+        """A suspended session has ended and does not keep it any more."""
 
     @property
     def done(self) -> bool:
@@ -102,6 +108,8 @@ class Session:
         "_behind_ping",
         "_defer",
         "_held_presence",
+        "_holds",
+        "_is_paused",
         "_owing",
         "_ping_id",
         "_pings",
@@ -162,6 +170,8 @@ class Session:
         self._defer = defer
         self._owing = False
         self._waiting: deque[Stanza] | None = None
+        self._holds = 0  # answers that the stanzas in _waiting wait for
+        self._is_paused = False  # reading, because too many wait
         self._held_presence: dict[str, bytes] | None = None
         self._pings = 0
         self._ping_id: str | None = None
@@ -174,8 +184,8 @@ class Session:
         """Handle a stanza from the client, or queue it behind one that is still being answered."""
         if self._waiting is not None:
             self._waiting.append(stanza)
-            if len(self._waiting) == MAX_WAITING and self.edge is not None:
-                self.edge.pause_reading()
+            if len(self._waiting) >= MAX_WAITING:
+                self._pause()
             return
         smacks = self.smacks
         if smacks is None:
@@ -203,19 +213,35 @@ class Session:
         """Keep later stanzas of this client back until ``pending`` is settled: order is a promise."""
         if self._waiting is None:
             self._waiting = deque()
+        self._holds += 1
         pending.then(lambda _: self._release())
 
     def _release(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if not waiting:
+        self._holds -= 1
+        if self._holds:
             return
-        if len(waiting) >= MAX_WAITING and self.edge is not None:
-            self.edge.resume_reading()
+        waiting, self._waiting = self._waiting, None
         while waiting and not self.ended:
             if self._waiting is not None:  # one of them holds the rest back again
                 self._waiting.extend(waiting)
-                return
+                break
             self.receive(waiting.popleft())
+        if self._is_paused and len(self._waiting or ()) < MAX_WAITING:
+            self._is_paused = False
+            if self.edge is not None:
+                self.edge.resume_reading()
+
+    def _pause(self) -> None:
+        if not self._is_paused and self.edge is not None:
+            self._is_paused = True
+            self.edge.pause_reading()
+
+    def take_waiting(self) -> list[Stanza]:
+        """Return what waits for another's answer and was never counted, and forget it."""
+        waiting = list(self._waiting or ())
+        if self._waiting:
+            self._waiting.clear()
+        return waiting
 
     def _settle(self, seq: int, stanza: Stanza, settled: Settled) -> None:
         self._answer_refusal(stanza, settled)
@@ -259,7 +285,8 @@ class Session:
     def acknowledgement_requested(self) -> None:
         """Answer ``<r/>`` at once with what is settled (XEP-0198 §4)."""
         if self.smacks is not None and self.edge is not None:
-            self.edge.write(b"<a xmlns='urn:xmpp:sm:3' h='%d'/>" % self.smacks.request())
+            h = self.smacks.request(behind=len(self._waiting or ()))
+            self.edge.write(b"<a xmlns='urn:xmpp:sm:3' h='%d'/>" % h)
 
     def acknowledge(self, h: int) -> None:
         """Take the client's ``<a h=…/>``. Raises SmacksError when it counts more than was sent."""
@@ -383,14 +410,26 @@ class Session:
 
     def tokens(self) -> list[Token]:
         """Return what this session holds and nobody has acknowledged, oldest first."""
-        if self.smacks is not None:
-            return [token for _, token in self.smacks.unacked if token is not None]  # type: ignore[misc]
-        return [*self._behind_ping, *self._after_ping]
+        return [*self._behind_ping, *self._after_ping, *self._kept()]
+
+    def _kept(self) -> list[Token]:
+        if self.smacks is None:
+            return []
+        return [token for _, token in self.smacks.unacked if token is not None]  # type: ignore[misc]
 
     def detach(self) -> None:
         """The connection was lost; the session waits to be resumed (XEP-0198 §5)."""
         self.edge = None
-        for token in self.tokens():
+        self._is_paused = False
+        self._let_go_of_pinged()
+        for token in self._kept():
+            token.suspended()
+
+    def _let_go_of_pinged(self) -> None:
+        """What was sent before stream management was turned on is not sent again by resuming."""
+        tokens = [*self._behind_ping, *self._after_ping]
+        self._behind_ping, self._after_ping, self._ping_id = [], [], None
+        for token in tokens:
             token.unheld()
 
     def resume(self, edge: Edge, h: int) -> list[bytes]:
@@ -404,8 +443,9 @@ class Session:
             if token is not None and token.done:  # type: ignore[attr-defined]
                 smacks.drop(token)
         again = [data for data, _ in smacks.resume(h)]
+        self.take_waiting()  # not counted: the client sends it again
         self.edge = edge
-        for token in self.tokens():
+        for token in self._kept():
             token.held()
         return again
 
@@ -423,9 +463,12 @@ class Session:
         if self.ended:
             return
         self.ended = True
-        attached = self.edge is not None
+        was_attached = self.edge is not None
         self.edge = None
-        if attached:
-            for token in self.tokens():
+        self._let_go_of_pinged()
+        for token in self._kept():
+            if was_attached:
                 token.unheld()
+            else:
+                token.dropped()
         self._waiting = None

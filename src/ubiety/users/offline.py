@@ -22,19 +22,22 @@ from ubiety.telemetry import event
 
 PAGE = 100
 """Rows read back at a time while a backlog drains."""
+RETRY_SECONDS = 2.0
+"""Pause before a backlog is read again after the database failed."""
 
 
 class Delivery:
     """The token of one message to one person: who holds it, is it written, is it done."""
 
-    __slots__ = ("committed", "done", "entry", "holders", "inbox", "number", "pending", "submitted")
+    __slots__ = ("committed", "done", "entry", "holders", "inbox", "kept", "number", "pending", "submitted")
 
     def __init__(self, inbox: "Inbox", number: int, entry: Entry | None, pending: Pending | None) -> None:
         self.inbox = inbox
         self.number = number
         self.entry = entry  # None: the row exists, nothing is left to write
         self.pending = pending
-        self.holders = 0
+        self.holders = 0  # connected sessions that deliver it
+        self.kept = 0  # sessions that wait to be resumed and would send it again
         self.submitted = False
         self.committed = entry is None
         self.done = False
@@ -44,7 +47,7 @@ class Delivery:
         if self.done:
             return
         self.done = True
-        self.inbox.inflight.pop(self.number, None)
+        self.inbox.finish(self)
         if self.committed:
             self.inbox.forget(self.number)
         elif self.submitted and self.entry is not None and not self.inbox.ledger.cancel(self.entry):
@@ -53,10 +56,22 @@ class Delivery:
             self.pending.settle(DELIVERED)
 
     def held(self) -> None:
-        """One more connected session is delivering it."""
+        """A session that kept it is connected again."""
+        self.kept -= 1
         if not self.done:
             self.holders += 1
             self.inbox.hold(self)
+
+    def suspended(self) -> None:
+        """A session that delivers it has lost its connection and keeps it."""
+        self.kept += 1
+        self.unheld()
+
+    def dropped(self) -> None:
+        """A session that kept it is gone for good."""
+        self.kept -= 1
+        if not self.kept:
+            self.inbox.released.pop(self.number, None)
 
     def unheld(self) -> None:
         """One session less; without any it becomes a row that waits for the next session."""
@@ -85,6 +100,7 @@ class Delivery:
         if self.done or self.holders > 0:
             return  # a client may still acknowledge it; if it goes away we try again
         self.done = True
+        self.inbox.finish(self)
         event("message_not_stored", level="error", number=self.number, reason=str(error))
         if self.pending is not None:
             self.pending.settle(refuse("resource-constraint", "The server cannot store messages right now."))
@@ -97,7 +113,9 @@ class Inbox:
         "_database",
         "_domain",
         "_draining",
+        "_gone",
         "_more",
+        "_rewind",
         "_sessions",
         "_spawn",
         "inflight",
@@ -128,6 +146,8 @@ class Inbox:
         self._domain = domain
         self._draining = False
         self._more = False
+        self._rewind = False  # rows came back that the drain under way has passed already
+        self._gone: set[int] = set()  # delivered while draining: their rows may still be there to be read
 
     def forget(self, number: int) -> None:
         """Delete a delivered message's row with the ledger's next batch."""
@@ -141,7 +161,17 @@ class Inbox:
     def release(self, delivery: Delivery) -> None:
         """Note that no connected session delivers it any more."""
         self.inflight.pop(delivery.number, None)
-        self.released[delivery.number] = delivery
+        self._rewind = True
+        if delivery.kept:
+            self.released[delivery.number] = delivery
+
+    def finish(self, delivery: Delivery) -> None:
+        """Note that a message reached somebody, or was refused."""
+        self.inflight.pop(delivery.number, None)
+        if self.released:
+            self.released.pop(delivery.number, None)
+        if self._draining:
+            self._gone.add(delivery.number)
 
     def store(self, delivery: Delivery) -> None:
         """Write a message that nobody can take now; it is delivered in its turn."""
@@ -157,32 +187,56 @@ class Inbox:
     def wake(self) -> None:
         """Start to drain if there is a backlog and a session that takes it."""
         if self.waiting and not self._draining and self._takers():
-            self._draining = True
-            self._spawn(self._drain())
+            self._start()
+
+    def look(self) -> None:
+        """Start to drain if there is a backlog, even if it may prove that nobody waits for a taker."""
+        if self.waiting and not self._draining:
+            self._start()
+
+    def _start(self) -> None:
+        self._draining = True
+        self._spawn(self._drain())
 
     def _takers(self) -> list[Session]:
         return [s for s in takes_bare(self._sessions.values()) if s.edge is not None and not s.congested]
 
     async def _drain(self) -> None:
         try:
-            while self._more or self.waiting:
+            while self.waiting:
                 self._more = False
-                await self.ledger.flush()
-                if not await self._drain_rows():
-                    return  # nobody takes more for now: the next session, or the drained one, wakes us
-                self.waiting = self._more
+                try:
+                    if not await self._drain_rows():
+                        return  # nobody takes more for now: the next session, or the drained one, wakes us
+                except StoreError as error:
+                    event("backlog_not_read", level="warning", user_id=self.user_id, reason=str(error))
+                    await asyncio.sleep(RETRY_SECONDS)
+                    if not self._takers():
+                        return
+                else:
+                    self.waiting = self._more
         finally:
             self._draining = False
-        self.wake()
+            self._gone.clear()
 
     async def _drain_rows(self) -> bool:
-        """Send all rows that nobody holds, in order. False when the takers went away or are full."""
+        """Send all rows that nobody holds, in order. False when the takers went away or are full.
+
+        What is sent is gathered between two awaits: nothing older can come back in between unnoticed.
+        """
         after = 0
+        self._rewind = True
         while True:
+            if self._rewind:
+                after, self._rewind = 0, False
+                self._gone.clear()  # the rows of what was delivered until now go with this flush
+                await self.ledger.flush()
             rows = await self._database.read(messages.backlog, self.user_id, after, PAGE)
+            if self._rewind:
+                continue
             for row in rows:
                 after = row.number
-                if row.number in self.inflight:
+                if row.number in self.inflight or row.number in self._gone:
                     continue
                 takers = self._takers()
                 if not takers:
