@@ -94,6 +94,11 @@ async def _settle(pending: Pending, work: Callable[[], object]) -> None:
     except StoreError as error:
         log("subscription_failed", level="error", reason=str(error))
         pending.settle(refuse("resource-constraint", "The database does not answer. Try again later."))
+    except LookupError:
+        pending.settle(refuse("item-not-found", "There is no such person any more."))
+    except Exception:
+        pending.settle(refuse("internal-server-error"))
+        raise
     else:
         pending.settle(DELIVERED)
 
