@@ -157,11 +157,13 @@ async def test_contacts_have_groups_names_and_portraits(demo: Demo) -> None:
 async def test_two_visitors_see_each_other(demo: Demo) -> None:
     first = await log_in(demo, 0)
     second = await log_in(demo, 1)
-    second.send("<presence><show>dnd</show><status>Testing</status></presence>")
+    idle = "<idle xmlns='urn:xmpp:idle:1' since='2026-01-01T00:00:00Z'/>"
+    second.send(f"<presence><show>dnd</show><status>Testing</status>{idle}</presence>")
     shown = await first.expect(
         lambda tag: tag.get("from") == second.jid and tag.child("show") is not None, SECONDS
     )
     assert shown.need("status").text == "Testing"
+    assert shown.need("idle", "urn:xmpp:idle:1").get("since") == "2026-01-01T00:00:00Z"
     first.send(f"<message to='{second.bare}' type='chat'><body>Lunch?</body></message>")
     assert (await second.expect_message("Lunch?")).get("from") == first.jid
     await first.close()
