@@ -52,8 +52,10 @@ class Disco:
         own = Feature(server=(ns.DISCO_INFO, ns.DISCO_ITEMS), account=(ns.DISCO_INFO, ns.DISCO_ITEMS))
         self._features = (own, *features)
         self._settings = settings
-        self._caps: dict[tuple[str, ...], tuple[str, bytes]] = {}
+        self._caps: tuple[str, bytes] | None = None
         self._items = [f.account_items for f in self._features if f.account_items is not None]
+        for setting in {f.when for f in self._features if f.when is not None}:
+            settings.watch(setting, self._forget_caps)
         self._nodes = [f.account_node for f in self._features if f.account_node is not None]
 
     def handlers(self) -> list[Handler]:
@@ -79,13 +81,14 @@ class Disco:
         return self._capabilities()[1]
 
     def _capabilities(self) -> tuple[str, bytes]:
-        features = self.server_features()
-        found = self._caps.get(features)
-        if found is None:
-            ver = caps.verification([SERVER], features)
+        if self._caps is None:
+            ver = caps.verification([SERVER], self.server_features())
             element = f"<c xmlns='{ns.CAPS}' hash='sha-1' node='{NODE}' ver='{ver}'/>"
-            found = self._caps[features] = (ver, element.encode())
-        return found
+            self._caps = (ver, element.encode())
+        return self._caps
+
+    def _forget_caps(self, _value: object) -> None:
+        self._caps = None
 
     def _server_info(self, request: Request) -> Answer:
         node = _node(request)
