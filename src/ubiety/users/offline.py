@@ -16,7 +16,7 @@ from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Pending, refuse
 from ubiety.store import messages
 from ubiety.store.database import Database
-from ubiety.store.errors import StoreError
+from ubiety.store.errors import DatabaseBusy, DatabaseFull, StoreError
 from ubiety.store.ledger import Entry, Ledger
 from ubiety.telemetry import event
 
@@ -24,6 +24,8 @@ PAGE = 100
 """Rows read back at a time while a backlog drains."""
 RETRY_SECONDS = 2.0
 """Pause before a backlog is read again after the database failed."""
+TROUBLES = DatabaseFull, DatabaseBusy
+"""Failures that pass: the ledger pauses, then tries what it is given next."""
 
 
 class Delivery:
@@ -97,8 +99,12 @@ class Delivery:
                 self.pending.settle(DELIVERED)
             return
         self.submitted = False
-        if self.done or self.holders > 0:
-            return  # a client may still acknowledge it; if it goes away we try again
+        if self.done:
+            return
+        if self.holders > 0:  # a client may still acknowledge it; if it goes away we try again
+            if isinstance(error, TROUBLES):
+                self.submit()  # at once: it must not be overtaken on its way to the disk
+            return
         self.done = True
         self.inbox.finish(self)
         event("message_not_stored", level="error", number=self.number, reason=str(error))
