@@ -62,7 +62,17 @@ STANZA_BYTES = Setting(
     minimum=10_000,
     maximum=10_000_000,
 )
-ALL = (TLS_REQUIRED, CHANNEL_BINDING, REGISTRATION, STANZA_BYTES)
+NEGOTIATION_SECONDS = Setting(
+    "c2s.negotiation_seconds",
+    int,
+    30,
+    "seconds",
+    "Time that a client has from connecting to being logged in.",
+    "reconnect",
+    minimum=1,
+    maximum=600,
+)
+ALL = (TLS_REQUIRED, CHANNEL_BINDING, REGISTRATION, STANZA_BYTES, NEGOTIATION_SECONDS)
 
 SWEEP_SECONDS = 1.0
 SWEEP_SHARES = 20
@@ -266,6 +276,7 @@ class C2sService:
                 registration=get(REGISTRATION),
                 extra_features=self._stream_feature,
                 limits=Limits(stanza_bytes=get(STANZA_BYTES)),
+                negotiation_timeout=float(get(NEGOTIATION_SECONDS)),
             )
         return self._config
 
