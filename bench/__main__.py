@@ -61,6 +61,7 @@ def _parse(arguments: Sequence[str]) -> _Options:
     parser.add_argument(
         "--idle", type=float, default=40.0, help="seconds before idle memory is read (default 40)"
     )
+    parser.add_argument("--limit", type=float, default=720.0, help="seconds for all runs (default 720)")
     parser.add_argument("--quick", action="store_true", help="one short run: to see that everything works")
     options = _Options()
     parser.parse_args(arguments, namespace=options)
@@ -70,7 +71,7 @@ def _parse(arguments: Sequence[str]) -> _Options:
         if unknown:
             parser.error(f"unknown: {', '.join(sorted(unknown))} (known: {', '.join(known)})")
     options.servers = servers
-    plan = Plan(frozenset(rows), options.runs, options.seconds, idle=options.idle)
+    plan = Plan(frozenset(rows), options.runs, options.seconds, idle=options.idle, limit=options.limit)
     if options.quick:
         plan = Plan(frozenset(rows), 1, 1.5, warm=50, logins=150, pairs=30, sessions=150, idle=3.0)
     options.plan = plan

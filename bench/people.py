@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 DOMAIN = "example.org"
@@ -12,6 +13,10 @@ PASSWORD = "correct-horse-battery"
 CONTACTS = 50
 SALT = b"ubiety bench salt"
 ITERATIONS = 4096
+#: Messages in each office person's archive before the clock starts: an archive in service is not empty, and
+#: what a message costs grows with it on one of the peers.
+HISTORY = 100
+HISTORY_DAYS = 5
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,17 @@ def make_population(loners: int, office: int, crowd: int) -> Population:
         _make_crowd(crowd),
         tuple(Person(_absent(k), tuple(of)) for k, of in enumerate(absent_of)),
     )
+
+
+def pairs(population: Population) -> Iterator[tuple[Person, Person]]:
+    """Partners who chat, one of whom has written `HISTORY` messages to the other before."""
+    yield from zip(population.office[::2], population.office[1::2], strict=True)
+
+
+def history_times(now: float) -> list[int]:
+    """When the messages of a pair's history were sent (seconds since 1970), evenly over `HISTORY_DAYS`."""
+    step = HISTORY_DAYS * 86_400 // HISTORY
+    return [int(now) - (HISTORY - number) * step for number in range(HISTORY)]
 
 
 def _make_crowd(size: int) -> tuple[Person, ...]:

@@ -40,7 +40,7 @@ class Fleet:
         self._context = _context() if tls else None
 
     async def login(
-        self, names: Sequence[str], at_once: int = 32, source: Callable[[int], str] | None = None
+        self, names: Sequence[str], at_once: int = 64, source: Callable[[int], str] | None = None
     ) -> None:
         """Log these people in, at most `at_once` at a time; `source` gives the n-th session's own address.
 

@@ -7,10 +7,11 @@ import glob
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from bench import process
-from bench.people import DOMAIN, ITERATIONS, SALT, Person, scram_keys
+from bench.people import DOMAIN, ITERATIONS, SALT, Person, Population, history_times, pairs, scram_keys
 from bench.process import BenchError
 from bench.servers.base import Server
 from bench.servers.packages import install_package, package_version
@@ -46,14 +47,27 @@ modules:
 """
 
 # Records are written straight into Mnesia: the XML import (XEP-0227) takes half a minute for the same.
-# Contact lists are held in memory meanwhile, since writing them one by one to disc_only_copies is as slow.
-# The node then ends cleanly, so that everything is on disk.
+# Contact lists and archives are held in memory meanwhile, since writing them one by one to disc_only_copies is
+# as slow. The node then ends cleanly, so that everything is on disk.
 _FILL = """
 {ok, _} = application:ensure_all_started(ejabberd),
 {ok, Records} = file:consult("PEOPLE"),
-{atomic, ok} = mnesia:change_table_copy_type(roster, node(), disc_copies),
-lists:foreach(fun mnesia:dirty_write/1, Records),
-{atomic, ok} = mnesia:change_table_copy_type(roster, node(), disc_only_copies),
+[{atomic, ok} = mnesia:change_table_copy_type(T, node(), disc_copies) || T <- [roster, archive_msg]],
+Store = fun(Owner, Peer, From, To, Time) ->
+  Packet = {xmlel, <<"message">>,
+    [{<<"xml:lang">>, <<"en">>}, {<<"to">>, jid:encode(To)}, {<<"from">>, jid:encode(From)},
+     {<<"type">>, <<"chat">>}, {<<"id">>, <<"m1">>}, {<<"xmlns">>, <<"jabber:client">>}],
+    [{xmlel, <<"body">>, [], [{xmlcdata, <<"See you at ten by the lifts, with the figures.">>}]}]},
+  mnesia:dirty_write({archive_msg, Owner, integer_to_binary(Time), misc:usec_to_now(Time),
+    Peer, Peer, Packet, <<>>, chat}) end,
+Fill = fun
+  ({history, {U1, S1}, {U2, S2}, Times}) ->
+    lists:foreach(fun(Time) ->
+      Store({U1, S1}, {U2, S2, <<>>}, {U1, S1, <<"bench">>}, {U2, S2, <<>>}, Time),
+      Store({U2, S2}, {U1, S1, <<>>}, {U1, S1, <<"bench">>}, {U2, S2, <<>>}, Time + 1) end, Times);
+  (Record) -> mnesia:dirty_write(Record) end,
+lists:foreach(Fill, Records),
+[{atomic, ok} = mnesia:change_table_copy_type(T, node(), disc_only_copies) || T <- [roster, archive_msg]],
 io:format("FILLED~n"),
 ejabberd:stop(), init:stop().
 """
@@ -73,8 +87,9 @@ class Ejabberd(Server):
         """Let ejabberd make its tables in a fresh Mnesia directory, then write everybody into them."""
         self.template.mkdir()
         people = self.folder / "people.terms"
-        people.write_text(_people(self.fixture.population.everybody))
-        self._write_config(archive=False)
+        people.write_text(_people(self.fixture.population) + _histories(self.fixture.population))
+        # With the archive on, so that its table is made too.
+        self._write_config(archive=True)
         script = _FILL.replace("PEOPLE", str(people)).replace("\n", " ")
         command = self._command(self.template, ["-eval", script])
         env = self._environment()
@@ -130,17 +145,27 @@ def _libraries() -> str:
     return os.path.dirname(found[0]) if found else _LIBRARIES
 
 
-def _people(people: tuple[Person, ...]) -> str:
+def _people(population: Population) -> str:
     """Erlang terms: one `passwd` record per person, one `roster` record per contact."""
     keys = scram_keys()
     salt = base64.b64encode(SALT).decode()
     secret = f'{{scram,<<"{keys.stored_base64}">>,<<"{keys.server_base64}">>,<<"{salt}">>,sha,{ITERATIONS}}}'
     lines = []
-    for person in people:
-        us = f'{{<<"{person.name}">>,<<"{DOMAIN}">>}}'
+    for person in population.everybody:
+        us = _us(person)
         lines.append(f"{{passwd,{us},{secret}}}.\n")
         for contact in person.contacts:
             other = f'{{<<"{contact}">>,<<"{DOMAIN}">>,<<>>}}'
             key = f'{{<<"{person.name}">>,<<"{DOMAIN}">>,{other}}}'
             lines.append(f"{{roster,{key},{us},{other},<<>>,both,none,[],<<>>,[]}}.\n")
     return "".join(lines)
+
+
+def _histories(population: Population) -> str:
+    """Erlang terms: one `history` per pair of partners, with its times in microseconds."""
+    times = ",".join(str(when * 1_000_000) for when in history_times(time.time()))
+    return "".join(f"{{history,{_us(one)},{_us(other)},[{times}]}}.\n" for one, other in pairs(population))
+
+
+def _us(person: Person) -> str:
+    return f'{{<<"{person.name}">>,<<"{DOMAIN}">>}}'

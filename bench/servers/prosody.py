@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from bench import process
-from bench.people import DOMAIN, ITERATIONS, SALT, Person, scram_keys
+from bench.people import DOMAIN, ITERATIONS, SALT, Person, history_times, pairs, scram_keys
 from bench.servers.base import Server
 from bench.servers.packages import install_package, package_version
 
@@ -47,15 +48,19 @@ class Prosody(Server):
         self.version = package_version("prosody")
 
     def provision(self) -> None:
-        """Write one account file and one roster file per person."""
+        """Write one account and one roster file per person, and the archives."""
         host = self.template / _escape(DOMAIN)
-        accounts, rosters = host / "accounts", host / "roster"
-        accounts.mkdir(parents=True)
-        rosters.mkdir()
+        accounts, rosters, archives = host / "accounts", host / "roster", host / "archive"
+        for folder in (accounts, rosters, archives):
+            folder.mkdir(parents=True)
         account = _account()
         for person in self.fixture.population.everybody:
             (accounts / f"{person.name}.dat").write_text(account)
             (rosters / f"{person.name}.dat").write_text(_roster(person))
+        now = time.time()
+        for one, other in pairs(self.fixture.population):
+            (archives / f"{one.name}.list").write_text(_archive(one, other, one, now))
+            (archives / f"{other.name}.list").write_text(_archive(one, other, other, now))
 
     def configure(self, archive: bool) -> None:
         """Write prosody.cfg.lua."""
@@ -101,3 +106,44 @@ def _roster(person: Person) -> str:
         for contact in person.contacts
     )
     return f'return {{ [false] = {{ ["version"] = 1; }}; {items} }};\n'
+
+
+_ITEM = """item({{
+	{{
+		"See you at ten by the lifts, with the figures.";
+		["attr"] = {{}};
+		["name"] = "body";
+	}};
+	["when"] = {when};
+	["with"] = "{peer}";
+	["attr"] = {{
+		["to"] = "{recipient}";
+		["xml:lang"] = "en";
+		["from"] = "{sender}/bench";
+		["stamp"] = "{stamp}";
+		["type"] = "chat";
+		["id"] = "m1";
+	}};
+	["key"] = "{key}";
+	["name"] = "message";
+}});
+"""
+
+
+def _archive(one: Person, other: Person, owner: Person, now: float) -> str:
+    """What `owner`, one of the two, has stored of their conversation."""
+    peer = other if owner is one else one
+    items = []
+    for number, when in enumerate(history_times(now)):
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+        items.append(
+            _ITEM.format(
+                when=when,
+                peer=peer.jid,
+                recipient=other.jid,
+                sender=one.jid,
+                stamp=stamp,
+                key=f"{owner.name}-{number:014d}",
+            )
+        )
+    return "".join(items)

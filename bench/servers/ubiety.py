@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -10,14 +11,15 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
 from bench import process
-from bench.people import DOMAIN, ITERATIONS, PASSWORD, SALT, Population
+from bench.people import DOMAIN, ITERATIONS, PASSWORD, SALT, Person, Population, history_times, pairs
 from bench.servers.base import Server
 from ubiety.directory.passwords import dump_keys, hash_password
-from ubiety.store import addresses, domains, roster, settings, users
+from ubiety.store import addresses, domains, roster, schema, settings, users
 from ubiety.store.database import Database
 
 #: No rate limits in this comparison, and no TLS demanded where the row is a plain one.
@@ -30,6 +32,10 @@ _SETTINGS: Mapping[str, object] = {
     # The peers ask the contact; so that all carry the same stanzas, Ubiety shall too.
     "presence.auto_authorize": False,
 }
+
+
+#: `direction` of an archive row.
+_RECEIVED, _SENT = 0, 1
 
 
 class Ubiety(Server):
@@ -49,6 +55,7 @@ class Ubiety(Server):
         try:
             database.migrate()
             database.write_now(write_people, self.fixture.population, time.time())
+            database.write_now(write_histories, self.fixture.population, time.time())
         finally:
             database.close()
 
@@ -90,6 +97,56 @@ def write_people(conn: Connection, population: Population, now: float) -> None:
         for contact in person.contacts:
             contact_id = ids[f"{contact}@{DOMAIN}"]
             roster.set_subscription(conn, user_id, contact_id, roster.BOTH)
+
+
+def write_histories(conn: Connection, population: Population, now: float) -> None:
+    """What people wrote to their partners before: one message, and a row of the archive for each owner."""
+    number = itertools.count(1)
+    for one, other in pairs(population):
+        one_ids, other_ids = _ids(conn, one), _ids(conn, other)
+        times = [(next(number), when) for when in history_times(now)]
+        rows = [_message(one, other, one_ids, other_ids, *time) for time in times]
+        conn.execute(insert(schema.messages), rows)
+        conn.execute(insert(schema.archive), [_kept(one_ids, other_ids, n, _SENT) for n, _ in times])
+        conn.execute(insert(schema.archive), [_kept(other_ids, one_ids, n, _RECEIVED) for n, _ in times])
+
+
+class _Ids(NamedTuple):
+    user: int
+    address: int
+
+
+def _ids(conn: Connection, person: Person) -> _Ids:
+    found = users.load_login(conn, person.jid)
+    assert found is not None
+    return _Ids(found.user_id, found.address_id)
+
+
+def _message(
+    one: Person, other: Person, sender: _Ids, recipient: _Ids, number: int, when: int
+) -> dict[str, object]:
+    text = (
+        f"<message to='{other.jid}' from='{one.jid}/bench' id='m1' type='chat' xml:lang='en'>"
+        "<body>See you at ten by the lifts, with the figures.</body>"
+        f"<stanza-id xmlns='urn:xmpp:sid:0' by='{other.jid}' id='{number}'/></message>"
+    )
+    return {
+        "id": number,
+        "sender_id": sender.address,
+        "recipient_id": recipient.user,
+        "stamp": float(when),
+        "stanza": text.encode(),
+    }
+
+
+def _kept(owner: _Ids, peer: _Ids, number: int, direction: int) -> dict[str, object]:
+    return {
+        "owner_id": owner.user,
+        "number": number,
+        "message_id": number,
+        "peer_id": peer.address,
+        "direction": direction,
+    }
 
 
 def write_settings(conn: Connection, values: Mapping[str, object]) -> None:
