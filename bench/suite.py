@@ -35,7 +35,7 @@ class Plan:
     pairs: int = 100
     sessions: int = 1000
     idle: float = 40.0
-    limit: float = 720.0
+    limit: float = 690.0
     """Seconds after which no further run is begun that would not end in time."""
 
 

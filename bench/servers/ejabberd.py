@@ -47,7 +47,7 @@ modules:
 """
 
 # Records are written straight into Mnesia: the XML import (XEP-0227) takes half a minute for the same.
-# Contact lists and archives are held in memory meanwhile, since writing them one by one to disc_only_copies is
+# Contact lists and archives are held in memory meanwhile: writing them one by one to disc_only_copies is just
 # as slow. The node then ends cleanly, so that everything is on disk.
 _FILL = """
 {ok, _} = application:ensure_all_started(ejabberd),
