@@ -291,7 +291,7 @@ class Rig:
         self.strict: set[str] = set()  # people with one device: their messages are checked for order
         self._to: dict[str, str] = {}  # message -> bare address
         self._kept: set[str] = set()  # messages whose sender may forget them
-        self._refused: set[str] = set()
+        self.refused: set[str] = set()
         self._unordered: set[str] = set()  # once refused, sent again later
         self._errors: dict[int, bytes] = {}
         self._shown: dict[str, list[str]] = {}  # person -> messages in the order of the first showing
@@ -335,7 +335,7 @@ class Rig:
 
     def sent_again(self, name: str) -> None:
         """A message is sent once more: whatever came of it before, it may be delivered now."""
-        self._refused.discard(name)
+        self.refused.discard(name)
 
     def note_error(self, data: bytes) -> bool:
         """Note a message that was refused; True when ``data`` is the error that says so."""
@@ -343,7 +343,7 @@ class Rig:
             return False
         if id(data) not in self._errors:  # else it is sent again after a resumption
             self._errors[id(data)] = data
-            self._refused.add(parse_element(data).get("id") or "")
+            self.refused.add(parse_element(data).get("id") or "")
             self._unordered.add(parse_element(data).get("id") or "")
         return True
 
@@ -351,7 +351,7 @@ class Rig:
         """Note an error; AssertionError when a refused message is sent after all."""
         if data.startswith(b"<message") and not self.note_error(data):
             name = parse_element(data).get("id") or ""
-            assert name not in self._refused, f"{name} was refused and is sent all the same"
+            assert name not in self.refused, f"{name} was refused and is sent all the same"
 
     def note_refusals(self) -> None:
         """Sessions are about to end: errors that their clients will not get are errors all the same."""
@@ -372,7 +372,7 @@ class Rig:
 
     def check_shown(self) -> int:
         """Assert promises 1 and 2 once all has been read; returns how many messages were shown."""
-        for name in sorted(self._kept - self._refused):
+        for name in sorted(self._kept - self.refused):
             assert name in self._known[self._to[name]], f"{name} was acknowledged and never came"
         for person in self.strict:
             last: dict[str, int] = {}

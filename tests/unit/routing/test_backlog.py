@@ -1,0 +1,271 @@
+"""Order and completeness while a person's rows are read back (design.md promises 1 to 3)."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from tests.unit.rig import Device, Rig
+from tests.unit.users.place import DOMAIN
+from ubiety.routing import sessions
+from ubiety.users import offline
+
+ROWS = 250  # three pages
+
+
+def bodies(device: Device) -> list[int]:
+    """Read all and return the numbers of the messages in the order in which they came, repeats too."""
+    assert device.wire is not None
+    found = []
+    for data in list(device.wire.unread):
+        if data.startswith(b"<message"):
+            found.append(int(data.partition(b"<body>")[2].partition(b"<")[0]))
+    device.read()
+    return found
+
+
+async def pair(rig: Rig, managed: bool) -> tuple[Device, Device]:
+    """A sender with stream management, and a recipient who is not signed in."""
+    (ann,) = await rig.person("ann", "desk")
+    (bob,) = await rig.person("bob", "desk", managed=managed)
+    await ann.sign_in()
+    return ann, bob
+
+
+@pytest.fixture(params=[True, False], ids=["managed", "pinged"])
+def managed(request: pytest.FixtureRequest) -> bool:
+    """Whether the recipient's client uses stream management."""
+    return bool(request.param)
+
+
+async def drain(rig: Rig, device: Device) -> list[int]:
+    """Have a client read and acknowledge until nothing more comes; returns what it got."""
+    got = bodies(device)
+    while True:
+        device.acknowledge()
+        await rig.calm()
+        more = bodies(device)
+        if not more:
+            return got
+        got += more
+
+
+async def test_a_backlog_of_several_pages_comes_in_order_and_leaves_nothing(rig: Rig, managed: bool) -> None:
+    ann, bob = await pair(rig, managed)
+    for _ in range(ROWS):
+        ann.write_to(f"bob@{DOMAIN}")
+    await rig.calm()
+    await bob.sign_in()
+    assert await drain(rig, bob) == list(range(1, ROWS + 1))
+    assert await rig.finish() == ROWS
+
+
+async def test_new_messages_queue_behind_a_backlog(rig: Rig, managed: bool) -> None:
+    ann, bob = await pair(rig, managed)
+    for _ in range(ROWS):
+        ann.write_to(f"bob@{DOMAIN}")
+    await rig.calm()
+    await bob.sign_in()
+    for _ in range(40):  # while the rows are being read
+        ann.write_to(f"bob@{DOMAIN}")
+        await asyncio.sleep(0.001)
+    assert await drain(rig, bob) == list(range(1, ROWS + 41))
+    assert await rig.finish() == ROWS + 40
+
+
+async def test_what_is_acknowledged_while_draining_does_not_come_again(rig: Rig, managed: bool) -> None:
+    ann, bob = await pair(rig, managed)
+    for _ in range(ROWS):
+        ann.write_to(f"bob@{DOMAIN}")
+    await rig.calm()
+    await bob.sign_in()
+    got: list[int] = []
+    for _ in range(200):
+        got += bodies(bob)
+        bob.acknowledge()
+        if len(got) < ROWS + 20:
+            ann.write_to(f"bob@{DOMAIN}")  # has the rows read from the first again
+        await asyncio.sleep(0.001)
+    got += await drain(rig, bob)
+    assert got == list(range(1, len(got) + 1))
+
+
+async def test_congestion_in_the_midst_of_a_drain(
+    rig: Rig, managed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_UNACKNOWLEDGED", 30)
+    ann, bob = await pair(rig, managed)
+    for _ in range(ROWS):
+        ann.write_to(f"bob@{DOMAIN}")
+    await rig.calm()
+    await bob.sign_in()
+    await rig.calm()
+    first = bodies(bob)
+    assert len(first) <= 30 and first == list(range(1, len(first) + 1))
+    bob.congest(True)
+    bob.acknowledge()
+    await rig.calm()
+    assert bodies(bob) == []
+    bob.congest(False)
+    assert first + await drain(rig, bob) == list(range(1, ROWS + 1))
+    assert await rig.finish() == ROWS
+
+
+async def test_a_session_that_replaces_another_during_a_drain_gets_all_from_the_start(
+    rig: Rig, managed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offline, "PAGE", 10)
+    ann, bob = await pair(rig, managed)
+    for _ in range(100):
+        ann.write_to(f"bob@{DOMAIN}")
+    await rig.calm()
+    for turns in range(1, 12):  # cut at different places
+        await bob.sign_in()
+        for _ in range(turns):
+            await asyncio.sleep(0.0005)
+        bob.lose()
+        await bob.sign_in()
+        await rig.calm()
+        assert bodies(bob) == list(range(1, 101))
+    assert await rig.finish() == 100
+
+
+async def test_a_backlog_is_read_once_the_database_is_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offline, "RETRY_SECONDS", 0.01)
+    ann, bob = await pair(rig, True)
+    ann.write_to(f"bob@{DOMAIN}")
+    await rig.calm()
+    with rig.locked():
+        rig.place.ledger.forget(0, 0)  # something that cannot be written
+        await bob.sign_in()
+        await asyncio.sleep(0.1)
+        assert bodies(bob) == []
+    await rig.calm()
+    assert bodies(bob) == [1]
+
+
+async def test_a_message_that_came_while_a_connection_was_away_comes_with_the_resumption(rig: Rig) -> None:
+    ann, bob = await pair(rig, True)
+    await bob.sign_in()
+    await rig.calm()
+    ann.write_to(f"bob@{DOMAIN}")
+    assert bodies(bob) == [1]
+    bob.cut()
+    ann.write_to(f"bob@{DOMAIN}")
+    await rig.calm()
+    assert await bob.resume()
+    await rig.calm()
+    assert bodies(bob) == [2]
+    assert await rig.finish() == 2
+
+
+async def test_a_client_without_presence_gets_messages_after_a_resumption(rig: Rig) -> None:
+    ann, bob = await pair(rig, True)
+    await bob.sign_in(presence=None)
+    ann.write_to(f"bob@{DOMAIN}/desk")
+    bob.cut()
+    await rig.calm()
+    assert await bob.resume()
+    await rig.calm()
+    assert await drain(rig, bob) == [1]
+    ann.write_to(f"bob@{DOMAIN}/desk")
+    assert await drain(rig, bob) == [2]
+
+
+async def test_what_was_sent_before_stream_management_is_not_lost_with_the_connection(rig: Rig) -> None:
+    ann, bob = await pair(rig, True)
+    bob.managed = False
+    await bob.sign_in()
+    ann.write_to(f"bob@{DOMAIN}")
+    assert bob.session is not None and len(bob.session.tokens()) == 1
+    bob.managed = True
+    rig.place.users.enable(bob.session, "late", 300)
+    bob.lose()
+    rig.place.users.disconnect(bob.session)
+    await bob.sign_in()
+    assert await drain(rig, bob) == [1]
+
+
+async def test_tokens_of_sessions_that_are_never_resumed_are_let_go(rig: Rig) -> None:
+    ann, bob = await pair(rig, True)
+    await bob.sign_in()
+    for _ in range(20):
+        ann.write_to(f"bob@{DOMAIN}")
+    await rig.calm()
+    bob.cut()
+    inbox = next(user.inbox for user in rig.users() if user.jid.local == "bob")
+    assert len(inbox.released) == 20 and not inbox.inflight
+    await rig.calm()
+    rig.expire(1000)
+    assert not inbox.released
+    assert await rig.finish() == 20
+
+
+async def test_what_one_device_acknowledged_is_not_sent_again_to_one_that_resumes(rig: Rig) -> None:
+    ann, bob = await pair(rig, True)
+    (phone,) = await rig.person("bob", "phone")
+    await bob.sign_in()
+    for _ in range(3):
+        ann.write_to(f"bob@{DOMAIN}")
+    bob.cut()
+    await phone.sign_in()
+    assert await drain(rig, phone) == [1, 2, 3]
+    assert await bob.resume()
+    await rig.calm()
+    assert bodies(bob) == []
+    await rig.finish()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_stanzas_that_wait_for_an_actor_keep_their_order_and_all_get_a_verdict(
+    rig: Rig, count: int
+) -> None:
+    ann, _ = await pair(rig, True)
+    names = itertools.count(1)
+    for turns in range(12):
+        name = f"zoe{next(names)}"
+        (zoe,) = await rig.person(name, "desk")
+        for _ in range(count):
+            ann.write_to(f"{name}@{DOMAIN}")
+        login = asyncio.ensure_future(zoe.sign_in())  # loads the actor too
+        for _ in range(turns):
+            await asyncio.sleep(0)
+            ann.write_to(f"{name}@{DOMAIN}")
+        await login
+        for _ in range(3):
+            ann.write_to(f"{name}@{DOMAIN}")
+    await rig.finish()  # checks the order
+
+
+async def test_all_stanzas_that_wait_for_an_actor_are_refused_when_it_cannot_be_loaded(rig: Rig) -> None:
+    ann, bob = await pair(rig, True)
+    person = rig.place.context.homes.find(f"bob@{DOMAIN}")
+    assert person is not None
+    await rig.place.database.write(
+        lambda conn: conn.exec_driver_sql("DELETE FROM users WHERE id = ?", (person.user_id,))
+    )
+    names = [ann.write_to(f"bob@{DOMAIN}") for _ in range(3)]
+    await rig.calm()
+    ann.request()
+    ann.read()
+    assert all(name in rig.refused for name in names)
+    assert not ann.outbox
+
+
+async def test_a_message_is_stored_at_last_when_the_database_was_locked(rig: Rig) -> None:
+    ann, bob = await pair(rig, True)
+    await bob.sign_in()
+    await rig.calm()
+    with rig.locked():
+        ann.write_to(f"bob@{DOMAIN}")
+        await asyncio.sleep(0.1)
+        ann.request()
+        ann.read()
+        assert ann.outbox  # bob has not acknowledged it and it is not written
+    await rig.calm()
+    ann.request()
+    ann.read()
+    assert not ann.outbox
+    await rig.crash()
+    await bob.sign_in()
+    assert await drain(rig, bob) == [1]
