@@ -19,7 +19,7 @@ from ubiety import __version__
 from ubiety.admin import live
 from ubiety.admin.api import make_app, trust_local
 from ubiety.admin.credentials import make_keys
-from ubiety.admin.live import LiveSessions
+from ubiety.admin.live import LivePolicies, LiveSessions
 from ubiety.admin.problems import Problem
 from ubiety.admin.server import ApiServer
 from ubiety.admin.system import AUDIT_DAYS, LOG_LEVEL
@@ -84,6 +84,7 @@ class Node:
         self.homes = Homes()
         self.database: Database
         self.sessions: LiveSessions
+        self.policies: LivePolicies
         self._api = ApiServer(self.clock)
         self._servers: list[asyncio.Server] = []
         self._on_stop: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -147,6 +148,7 @@ class Node:
         self.users = Users(self.context, queries)
         self.router.routes = [self.users, Host(self.context, queries)]
         self.sessions = LiveSessions(self.context, self.users)
+        self.policies = LivePolicies(self.context)
         self.service = C2sService(
             self.context,
             self.users,

@@ -7,8 +7,10 @@ from typing import Protocol
 
 from ubiety.clock import Clock
 from ubiety.config import Config
+from ubiety.jid import Jid
 from ubiety.settings import Settings
 from ubiety.store.database import Database
+from ubiety.store.users import User
 from ubiety.telemetry import Metrics
 
 
@@ -41,6 +43,23 @@ class Sessions(Protocol):
 
     async def end(self, address: str, reason: str) -> int:
         """Ends the session of a full JID, or all of a bare one, telling the clients why; returns how many."""
+
+
+class Policies(Protocol):
+    """Changes people's privacy policies; whoever is signed in sees the effects at once."""
+
+    @property
+    def default(self) -> str:
+        """What the system's setting says: `allow` or `block`."""
+
+    async def set_default(self, user: User, action: str | None) -> None:
+        """Sets what holds for those on neither list; None: what the setting says."""
+
+    async def put(self, user: User, action: str, target: Jid) -> None:
+        """Allows or blocks a person or a domain. Raises StanzaError when the lists are full."""
+
+    async def remove(self, user: User, target: Jid) -> None:
+        """Takes a person or a domain off both lists."""
 
 
 class Certificate(Protocol):
@@ -126,6 +145,10 @@ class Node(Protocol):
     @property
     def sessions(self) -> Sessions:
         """The sessions of this node."""
+
+    @property
+    def policies(self) -> Policies:
+        """People's privacy policies."""
 
     @property
     def certificates(self) -> Certificates:

@@ -1,4 +1,4 @@
-"""The live side of a node as operations see it: sessions and announcements."""
+"""The live side of a node as operations see it: sessions, policies and announcements."""
 
 import asyncio
 import secrets
@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from ubiety.admin.context import SessionInfo
 from ubiety.element import escape_text
 from ubiety.jid import Jid, parse
+from ubiety.routing.homes import Person
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import Delivered, Pending, Settled, Verdict
 from ubiety.stanza import Stanza
+from ubiety.store import users as rows
+from ubiety.users import policy_changes
 from ubiety.users.actor import User
 from ubiety.users.context import Context
+from ubiety.users.preferences import DEFAULT_BLOCK
 from ubiety.users.service import Users
 from ubiety.xmpp import ns
 
@@ -55,6 +59,34 @@ class LiveSessions:
             self._users.end(session)
             if edge is not None:
                 edge.close(condition, reason)
+
+
+class LivePolicies:
+    """Changes policies; signed-in people see the effects at once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @property
+    def default(self) -> str:
+        """Return what holds for people who have not chosen: allow or block."""
+        return self._context.settings.get(DEFAULT_BLOCK)
+
+    async def set_default(self, user: rows.User, action: str | None) -> None:
+        """Set what holds for those on neither list; None: what the setting says."""
+        await policy_changes.set_default(self._context, _person(user), action)
+
+    async def put(self, user: rows.User, action: str, target: Jid) -> None:
+        """Allow or block a person or a domain. Raises StanzaError."""
+        await policy_changes.put(self._context, _person(user), action, [target])
+
+    async def remove(self, user: rows.User, target: Jid) -> None:
+        """Take a person or a domain off both lists."""
+        await policy_changes.remove(self._context, _person(user), [target])
+
+
+def _person(user: rows.User) -> Person:
+    return Person(user.id, user.address_id, parse(user.jid), user.enabled, user.set_id)
 
 
 def _describe(session: Session) -> SessionInfo:

@@ -2,12 +2,23 @@
 
 from typing import Any
 
-from ubiety.admin import checks, domains, importing, people, sessions, settings, system, tokens
+from ubiety.admin import (
+    checks,
+    domains,
+    importing,
+    people,
+    policies,
+    sessions,
+    settings,
+    system,
+    tokens,
+)
 from ubiety.admin.operation import Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *people.OPERATIONS,
     *importing.OPERATIONS,
+    *policies.OPERATIONS,
     *domains.OPERATIONS,
     *settings.OPERATIONS,
     *sessions.OPERATIONS,

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from ubiety import __version__
-from ubiety.cli import installation, node, people
+from ubiety.cli import installation, node, people, policy
 from ubiety.cli.client import CommandError
 from ubiety.cli.output import console, print_line
 from ubiety.config import ConfigError
@@ -22,6 +22,7 @@ for command in (node.serve, node.status, node.check, node.announce):
     app.command(command.__name__)(command)
 for group in (
     people.app,
+    policy.app,
     installation.domain_app,
     installation.setting_app,
     installation.session_app,

@@ -20,11 +20,13 @@ from ubiety.admin.server import ApiServer
 from ubiety.clock import SystemClock
 from ubiety.config import Config
 from ubiety.directory import passwords
+from ubiety.jid import Jid
 from ubiety.net.certificates import Certificates
 from ubiety.net.listener import listen, port_of
 from ubiety.settings import Setting, Settings
-from ubiety.store import domains
+from ubiety.store import addresses, domains, policy
 from ubiety.store.database import Database
+from ubiety.store.users import User
 from ubiety.telemetry import Counters, Metrics
 
 CONTACTS = Setting(
@@ -62,6 +64,31 @@ class ListedSessions:
         )
 
 
+class StoredPolicies:
+    """Policies of people who are never signed in."""
+
+    default = "allow"
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def set_default(self, user: User, action: str | None) -> None:
+        await self._database.write(policy.set_default, user.id, action)
+
+    async def put(self, user: User, action: str, target: Jid) -> None:
+        if not target.local:
+            await self._database.write(policy.put_domain, user.id, action, target.domain)
+            return
+        address_id = await self._database.write(addresses.intern, target.bare)
+        await self._database.write(policy.put_address, user.id, action, address_id)
+
+    async def remove(self, user: User, target: Jid) -> None:
+        if not target.local:
+            await self._database.write(policy.remove_domain, user.id, target.domain)
+        elif (address_id := await self._database.read(addresses.find, target.bare)) is not None:
+            await self._database.write(policy.remove_address, user.id, address_id)
+
+
 class SmallNode:
     """What `app.py` is for operations, without people who chat."""
 
@@ -77,6 +104,7 @@ class SmallNode:
         self.database.migrate()
         self.metrics = Metrics(Counters())
         self.sessions = ListedSessions()
+        self.policies = StoredPolicies(self.database)
         self.certificates = Certificates(self.config.certificates_dir, self.clock)
         self.started = self.clock.now()
         self.ports: Mapping[str, int] = {}
