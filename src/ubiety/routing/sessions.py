@@ -297,7 +297,7 @@ class Session:
         for token in smacks.acked(h):
             token.acknowledged()  # type: ignore[attr-defined]
         if was_congested and not self.congested:
-            self.owner.drained(self)
+            self.room_again()
         if smacks.wants_request() and self.edge is not None:
             smacks.requested()
             self.edge.write(_REQUEST)
@@ -344,15 +344,20 @@ class Session:
         before messages when the client reads slowly.
         """
         edge = self.edge
+        smacks = self.smacks
         if edge is None or self.inactive or edge.congested:
-            if self._held_presence is None:
-                self._held_presence = {}
-            self._held_presence[sender] = data
-            return
-        if self.smacks is None:
+            self._hold_presence(sender, data)
+        elif smacks is None:
             edge.write(data)
+        elif len(smacks.unacked) >= MAX_UNACKNOWLEDGED:
+            self._hold_presence(sender, data)
         else:
             self.send(data)
+
+    def _hold_presence(self, sender: str, data: bytes) -> None:
+        if self._held_presence is None:
+            self._held_presence = {}
+        self._held_presence[sender] = data
 
     def _flush_presence(self) -> None:
         held, self._held_presence = self._held_presence, None
@@ -366,7 +371,7 @@ class Session:
             self._flush_presence()
 
     def room_again(self) -> None:
-        """The edge's buffer has drained."""
+        """The client has caught up: send what was held back."""
         if not self.inactive:
             self._flush_presence()
         self.owner.drained(self)
