@@ -238,7 +238,7 @@ async def test_stanzas_that_wait_for_an_actor_keep_their_order_and_all_get_a_ver
 
 
 async def test_all_stanzas_that_wait_for_an_actor_are_refused_when_it_cannot_be_loaded(rig: Rig) -> None:
-    ann, bob = await pair(rig, True)
+    ann, _ = await pair(rig, True)
     person = rig.place.context.homes.find(f"bob@{DOMAIN}")
     assert person is not None
     await rig.place.database.write(
