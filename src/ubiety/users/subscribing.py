@@ -152,9 +152,12 @@ def _apply(
     if kind == "unsubscribed":
         ours.approved = False
     theirs = None
-    if peer is not None and step.passes and not is_blocked:
+    # Between people of whom one blocks the other nothing new begins, but what there is comes to an end.
+    if peer is not None and step.passes and not (is_blocked and kind in ("subscribe", "subscribed")):
         theirs = _load(conn, peer.user_id, person.address_id)
         _arrive(conn, ours, theirs, stanza, auto_authorize, limits)
+        if is_blocked:
+            theirs.deliver.clear()
         _save(conn, theirs, stanza)
     _save(conn, ours, None)
     return ours, theirs
