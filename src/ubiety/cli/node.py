@@ -123,6 +123,9 @@ def announce(
     subject: Annotated[str, typer.Option("--subject")] = "",
     domain: Annotated[str | None, typer.Option("--domain", help="To the people of this domain.")] = None,
     department: Annotated[str | None, typer.Option("--department", help="To this department.")] = None,
+    to_all: Annotated[
+        bool, typer.Option("--to-all", help="To everybody; so it is without any of these.")
+    ] = False,
     online: Annotated[bool, typer.Option("--online", help="Only to who is online now.")] = False,
     data: Data = None,
 ) -> None:
@@ -131,8 +134,9 @@ def announce(
         (name, value) for name, value in (("domain", domain), ("department", department)) if value is not None
     ]
     chosen += [("online", "")] if online else []
+    chosen += [("all", "")] if to_all else []
     if len(chosen) > 1:
-        raise CommandError("Give one of --domain, --department and --online.", code=2)
+        raise CommandError("Give one of --to-all, --domain, --department and --online.", code=2)
     audience, name = chosen[0] if chosen else ("all", "")
     words = sys.stdin.read() if text == "-" else text
     done = client(data).post("announcement.send", text=words, subject=subject, audience=audience, name=name)

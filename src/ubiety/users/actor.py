@@ -29,6 +29,7 @@ class User:
         "has_requests",
         "inbox",
         "jid",
+        "looks_at",
         "person",
         "policy",
         "recent_origins",
@@ -56,6 +57,7 @@ class User:
         self.answered: dict[str, Session] | None = None  # peer -> client that replied (forking)
         self.recent_origins: OrderedDict[tuple[str, str], Delivered | Pending] | None = None
         self.temporary: dict[int, float] | None = None  # address id of a temporary watcher -> expiry
+        self.looks_at: set[int] | None = None  # address ids of those whom this person watches temporarily
         self.inbox: Inbox
         self.stanza_id_head = (
             f"<stanza-id xmlns='urn:xmpp:sid:0' by='{person.jid.bare_jid().xml}' id='".encode()

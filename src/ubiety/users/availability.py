@@ -12,15 +12,10 @@ from ubiety.presence import fanout
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Verdict
 from ubiety.stanza import Stanza
+from ubiety.users import temporary
 from ubiety.users.actor import User
 from ubiety.users.context import Context
-from ubiety.users.preferences import (
-    AUTO_AUTHORIZE,
-    SHARING_ENABLED,
-    TEMPORARY_ENABLED,
-    TEMPORARY_MAX,
-    TEMPORARY_SECONDS,
-)
+from ubiety.users.preferences import SHARING_ENABLED
 from ubiety.xmpp import ns
 
 _PRIORITY = (ns.CLIENT, "priority")
@@ -51,14 +46,14 @@ def send_directed(context: Context, user: User, stanza: Stanza, session: Session
     """Route presence with an address and remember to take it back (RFC 6121 §4.6)."""
     to = stanza.to
     assert to is not None
+    if not context.settings.get(SHARING_ENABLED) and to.bare != user.jid.bare:
+        return DELIVERED
     if stanza.type is None:
         if session.directed is None:
             session.directed = set()
         session.directed.add(to)
-    elif session.directed is not None:
+    elif stanza.type == "unavailable" and session.directed is not None:
         session.directed.discard(to)
-    if not context.settings.get(SHARING_ENABLED) and to.bare != user.jid.bare:
-        return DELIVERED
     return context.router.route(stanza, session)
 
 
@@ -72,6 +67,8 @@ def leave(context: Context, user: User, session: Session, tail: bytes = fanout.U
     for to in directed or ():
         unavailable = Stanza("presence", to=to, from_=session.jid, type="unavailable")
         context.router.route(unavailable)
+    if user.looks_at and not user.is_online():
+        temporary.end_all(context, user)
     if user.answered:
         user.answered = {peer: s for peer, s in user.answered.items() if s is not session}
 
@@ -114,12 +111,11 @@ def audience(context: Context, user: User) -> Iterator[User]:
 
 
 def _temporary_audience(context: Context, user: User) -> Iterator[User]:
-    now = context.clock.monotonic()
-    for address_id, expiry in list((user.temporary or {}).items()):
+    for address_id in list(user.temporary or ()):
         watcher = context.actors.get(address_id)
-        if expiry <= now or watcher is None or not watcher.is_online() or not may_see(user, watcher):
-            end_temporary(context, user, address_id)
-        else:
+        if watcher is None or not may_see(user, watcher):
+            temporary.end(context, user, address_id)
+        elif address_id not in user.watchers:
             context.counters.temporary_updates += 1
             yield watcher
 
@@ -190,33 +186,19 @@ def probed(context: Context, user: User, sender: Jid) -> None:
     if person is None or watcher is None:
         return
     is_subscriber = person.address_id in user.watchers or watcher is user
-    if not is_subscriber and not _begin_temporary(context, user, watcher):
-        return
-    show_to(context, user, watcher)
+    if is_subscriber or _looks(context, user, watcher):
+        show_to(context, user, watcher)
 
 
-def _begin_temporary(context: Context, user: User, watcher: User) -> bool:
-    settings = context.settings
-    if not settings.get(TEMPORARY_ENABLED) or not settings.get(AUTO_AUTHORIZE) or not may_see(user, watcher):
-        return False
-    if user.temporary is None:
-        user.temporary = {}
-    address_id = watcher.person.address_id
-    if address_id not in user.temporary:
-        limit = settings.get(TEMPORARY_MAX)
-        if limit and context.counters.temporary_subscriptions >= limit:
-            return False
-        context.counters.temporary_subscriptions += 1
-        context.counters.temporary_added += 1
-    user.temporary[address_id] = context.clock.monotonic() + settings.get(TEMPORARY_SECONDS)
-    return True
+def _looks(context: Context, user: User, watcher: User) -> bool:
+    return watcher.is_online() and may_see(user, watcher) and temporary.begin(context, user, watcher)
 
 
-def end_temporary(context: Context, user: User, address_id: int) -> None:
-    """End one temporary subscription."""
-    if user.temporary and user.temporary.pop(address_id, None) is not None:
-        context.counters.temporary_subscriptions -= 1
-        context.counters.temporary_removed += 1
+def expire_temporary(context: Context) -> None:
+    """End temporary subscriptions whose time is over: who looked sees offline."""
+    for user, watcher in temporary.expired(context):
+        if watcher.person.address_id not in user.watchers:
+            show_to(context, user, watcher, available=False)
 
 
 def priority(stanza: Stanza) -> int:

@@ -36,6 +36,8 @@ class Context:
     """Returns a person's actor, loaded from the database if need be."""
     actors: dict[int, User] = field(default_factory=dict)
     """The people loaded on this node, by the id of their address."""
+    looked_at: dict[int, User] = field(default_factory=dict)
+    """Those of them who have temporary watchers."""
     domain: str = field(default="localhost")
     """The default domain: the server's own address towards its people."""
     hooks: Hooks = field(default_factory=Hooks)

@@ -6,6 +6,7 @@ This is the hot path: plain calls, no ``await``, no tree, no database (design.md
 import re
 
 from ubiety.conditions import StanzaError
+from ubiety.jid import Jid
 from ubiety.routing import delivery
 from ubiety.routing.delivery import Otherwise
 from ubiety.routing.sessions import Session
@@ -46,7 +47,7 @@ def send(context: Context, user: User, stanza: Stanza, session: Session) -> Verd
     if type(verdict) is Refused:
         context.counters.refused_messages += 1
         return verdict
-    if user.carbon_sessions and to.bare != user.jid.bare:
+    if user.carbon_sessions and to.bare != user.jid.bare and context.settings.get(MULTI_DEVICE):
         carbons.copy_sent(user, stanza, session)
     if stanza.type == "chat" and not context.settings.get(MULTI_DEVICE) and _BODY in stanza.children:
         if user.answered is None:
@@ -74,7 +75,7 @@ def deliver(context: Context, user: User, stanza: Stanza, origin: Session | None
     """Deliver a message to ``user`` as RFC 6121 §8.5 says and keep the promises of design.md §2."""
     to, sender = stanza.to, stanza.from_
     assert to is not None and sender is not None
-    if user.policy is not None and not user.policy.allows(sender) and sender.bare != user.jid.bare:
+    if user.policy is not None and not user.policy.allows(sender) and not _is_own(context, user, sender):
         return refuse("service-unavailable")  # XEP-0191 §3.2
     targets, otherwise = choose(context, user, stanza)
     if not delivery.is_durable(stanza):
@@ -105,11 +106,16 @@ def deliver(context: Context, user: User, stanza: Stanza, origin: Session | None
         for session in ready:
             session.send(data, token)
     context.counters.messages += len(ready)
-    if user.carbon_sessions:
+    if user.carbon_sessions and context.settings.get(MULTI_DEVICE):
         carbons.copy_received(user, stanza, ready)
     if promised and token.pending is not None:
         return token.pending
     return DELIVERED
+
+
+def _is_own(context: Context, user: User, sender: Jid) -> bool:
+    """Tell whether nobody can keep ``sender`` out: a person's own devices, and the server itself."""
+    return sender.bare == user.jid.bare or (not sender.local and sender.domain in context.homes.domains)
 
 
 def choose(context: Context, user: User, stanza: Stanza) -> tuple[list[Session], Otherwise]:
@@ -126,7 +132,7 @@ def choose(context: Context, user: User, stanza: Stanza) -> tuple[list[Session],
     otherwise = delivery.NOBODY_THERE.get(kind, Otherwise.STORE)
     if otherwise is Otherwise.REFUSE or kind == "error":
         return [], otherwise  # RFC 6121 §8.5.2.1.1: groupchat and error never go to a bare address
-    if user.answered and stanza.from_ is not None:
+    if user.answered and stanza.from_ is not None and not context.settings.get(MULTI_DEVICE):
         answered = user.answered.get(stanza.from_.bare)
         return delivery.fork(list(user.sessions.values()), answered), otherwise
     return delivery.takes_bare(user.sessions.values()), otherwise
@@ -153,7 +159,7 @@ def _pass_on(
         if session.edge is not None and not session.congested:
             session.send(data)
     context.counters.messages += len(targets)
-    if user.carbon_sessions:
+    if user.carbon_sessions and context.settings.get(MULTI_DEVICE):
         carbons.copy_received(user, stanza, targets)
     return DELIVERED
 

@@ -18,7 +18,7 @@ from ubiety.settings import Setting
 from ubiety.stanza import Stanza
 from ubiety.store import addresses
 from ubiety.store import policy as rows
-from ubiety.users import availability
+from ubiety.users import availability, temporary
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.policy import Policy
@@ -151,7 +151,7 @@ def _show_difference(context: Context, user: User, before: Policy | None) -> Non
         if address_id in user.watched:
             availability.show_to(context, peer, user, available=is_allowed)
         if not is_allowed:
-            availability.end_temporary(context, user, address_id)
+            temporary.end(context, user, address_id)
     for session in user.sessions.values():
         gone = [to for to in session.directed or () if not _allows(user.policy, to)]
         for to in gone:

@@ -18,7 +18,7 @@ from ubiety.store import messages as message_rows
 from ubiety.store import streams, users
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
-from ubiety.users import availability, messages, subscribing
+from ubiety.users import availability, messages, subscribing, temporary
 from ubiety.users.actor import RECENT_ORIGINS, User
 from ubiety.users.context import Context
 from ubiety.users.iq import Asked, Queries
@@ -277,6 +277,8 @@ class Users:
     def forget(self, user: User) -> None:
         """Unload an actor."""
         if self._context.actors.pop(user.person.address_id, None) is not None:
+            for address_id in list(user.temporary or ()):
+                temporary.end(self._context, user, address_id)
             self._context.counters.roster_subscriptions -= len(user.watched)
             self._context.counters.roster_watchers -= len(user.watchers)
 
@@ -379,9 +381,11 @@ class Users:
             self._context.counters.suspended_sessions -= 1
 
     def expire(self) -> None:
-        """End sessions that waited long enough to be resumed. Called once a second."""
+        """End what has had its time: sessions to be resumed, temporary subscriptions. Once a second."""
         if self._seen:
             self._context.spawn(self.note_seen())
+        if self._context.looked_at:
+            availability.expire_temporary(self._context)
         now = self._context.clock.monotonic()
         for session, deadline in list(self._detached.values()):
             if deadline <= now:
