@@ -21,7 +21,8 @@ from ubiety.users.preferences import IM_ENABLED, MULTI_DEVICE, OFFLINE_SUPPRESSE
 from ubiety.xmpp import ns
 
 _ORIGIN_ID = (ns.STANZA_ID, "origin-id")
-_ORIGIN = re.compile(rb"<origin-id\s[^>]*?\bid=(?:'([^']*)'|\"([^\"]*)\")")
+_XMLNS = rb"\s+xmlns=(?:'[^']*'|\"[^\"]*\")"
+_ORIGIN = re.compile(rb"<origin-id(?:%b)?\s+id=(?:'([^']*)'|\"([^\"]*)\")" % _XMLNS)
 _BODY = (ns.CLIENT, "body")
 _BLOCKED = f"<blocked xmlns='{ns.BLOCKING_ERRORS}'/>".encode()
 
