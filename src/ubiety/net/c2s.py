@@ -142,6 +142,8 @@ class ClientConnection(asyncio.Protocol):
         if transport is None or self._closing:
             return
         if self._tls is not None:
+            if not self._tls.established:
+                return  # nothing can be said in the middle of a handshake, not even why it ends here
             data = self._tls.send(data)
         transport.write(data)
         if self.congested and transport.get_write_buffer_size() > HARD_LIMIT:

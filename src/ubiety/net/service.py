@@ -340,18 +340,18 @@ class C2sService:
 
     def _sweep(self) -> None:
         """Look after a share of the connections: all of them once a second, none of them for long."""
+        self._sweeper = self.loop.call_later(SWEEP_SECONDS / SWEEP_SHARES, self._sweep)  # whatever happens
         self.now = now = self.loop.time()
         if not self._round:
             self._round = list(self._connections)
             self._share = len(self._round) // SWEEP_SHARES + 1
             self.users.expire()
-        for connection in self._round[-self._share :]:
+        share, self._round = self._round[-self._share :], self._round[: -self._share]
+        for connection in share:
             if connection.negotiating:
                 connection.tick(now)
             else:
                 self._look_after(connection, now)
-        del self._round[-self._share :]
-        self._sweeper = self.loop.call_later(SWEEP_SECONDS / SWEEP_SHARES, self._sweep)
 
     def _look_after(self, connection: Connection, now: float) -> None:
         """Let go of an idle parser; ask a silent client for a sign of life; cut off a dead one."""
