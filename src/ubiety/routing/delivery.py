@@ -52,12 +52,18 @@ NOT_CONNECTED: dict[str, Otherwise] = {
 }
 
 _CHILDREN_KEPT = (ns.CLIENT, "body"), (ns.HINTS, "store")
+_FLEETING = frozenset({"headline", "groupchat", "error"})
 _NO_STORE = (ns.HINTS, "no-store"), (ns.HINTS, "no-permanent-store")
+
+
+def kind_of(stanza: Stanza) -> str:
+    """Return the type of a message; no type and unknown ones are "normal" (RFC 6121 §5.2.2)."""
+    return stanza.type if stanza.type in NOBODY_THERE else "normal"
 
 
 def is_durable(stanza: Stanza) -> bool:
     """Tell whether a message must outlive a crash (design.md promise 1; XEP-0160 §3, XEP-0334)."""
-    if stanza.type not in (None, "chat", "normal"):
+    if stanza.type in _FLEETING:
         return False
     children = stanza.children
     if not any(child in _CHILDREN_KEPT for child in children):

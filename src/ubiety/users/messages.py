@@ -123,14 +123,14 @@ def choose(context: Context, user: User, stanza: Stanza) -> tuple[list[Session],
     """Return the sessions that get a message, and what to do when there is none."""
     to = stanza.to
     assert to is not None
-    kind = stanza.type or "normal"
+    kind = delivery.kind_of(stanza)
     if to.resource:
         session = user.sessions.get(to.resource)
         if session is not None:
-            return [session], delivery.NOT_CONNECTED.get(kind, Otherwise.STORE)
-        if delivery.NOT_CONNECTED.get(kind) is not Otherwise.STORE:
+            return [session], delivery.NOT_CONNECTED[kind]
+        if delivery.NOT_CONNECTED[kind] is not Otherwise.STORE:
             return [], delivery.NOT_CONNECTED[kind]
-    otherwise = delivery.NOBODY_THERE.get(kind, Otherwise.STORE)
+    otherwise = delivery.NOBODY_THERE[kind]
     if otherwise is Otherwise.REFUSE or kind == "error":
         return [], otherwise  # RFC 6121 §8.5.2.1.1: groupchat and error never go to a bare address
     if user.answered and stanza.from_ is not None and not context.settings.get(MULTI_DEVICE):
