@@ -187,7 +187,7 @@ def run_suite(servers: Sequence[Server], plan: Plan, say: Callable[[str], None])
             try:
                 Turn(server, plan, results, say).play()
             except _FAILURES as error:
-                _note(results, say, f"{server.name}, run {number + 1}: {error or type(error).__name__}")
+                _note(results, say, f"{server.name}, run {number + 1}: {_words(error)}")
         longest = max(longest, time.monotonic() - run_began)
     return results
 
@@ -208,7 +208,7 @@ def _run_memory(servers: Sequence[Server], plan: Plan, results: Results, say: Ca
             size = f"{measurement.value / 1024:10.1f} kB  n={measurement.operations}"
             say(f"  {case.server.name:9} {case.row:16} {size}")
     except _FAILURES as error:
-        _note(results, say, f"memory: {error or type(error).__name__}")
+        _note(results, say, f"memory: {_words(error)}")
     finally:
         for case in cases:
             case.server.stop()
@@ -219,9 +219,13 @@ def _starts(server: Server, results: Results, say: Callable[[str], None]) -> boo
         server.start()
     except _FAILURES as error:
         server.stop()
-        _note(results, say, f"{server.name}: {error or type(error).__name__}")
+        _note(results, say, f"{server.name}: {_words(error)}")
         return False
     return True
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _note(results: Results, say: Callable[[str], None], text: str) -> None:

@@ -19,7 +19,8 @@ from bench.servers.packages import install_package, package_version
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 
 # Debian's default list but for what limits rates (mod_fail2ban, mod_pres_counter), what needs further
-# listeners (BOSH, HTTP, MQTT, STUN) and s2s.
+# listeners (BOSH, HTTP, MQTT, STUN) and s2s. The backlog is raised from 5: of connections that come together,
+# most would wait for their SYN to be repeated a second later.
 _MODULES = """
 mod_adhoc mod_admin_extra mod_announce mod_avatar mod_blocking mod_caps mod_carboncopy mod_client_state
 mod_configure mod_disco mod_last mod_muc mod_muc_admin mod_offline mod_ping mod_privacy mod_private mod_push
@@ -33,8 +34,10 @@ certfiles: ["{bundle}"]
 auth_password_format: scram
 disable_sasl_mechanisms: ["digest-md5", "X-OAUTH2"]
 listen:
-  - {{port: {port}, ip: "127.0.0.1", module: ejabberd_c2s, max_stanza_size: 262144, starttls: true}}
-  - {{port: {tls_port}, ip: "127.0.0.1", module: ejabberd_c2s, max_stanza_size: 262144, tls: true}}
+  - {{port: {port}, ip: "127.0.0.1", module: ejabberd_c2s, max_stanza_size: 262144, backlog: 1000,
+      starttls: true}}
+  - {{port: {tls_port}, ip: "127.0.0.1", module: ejabberd_c2s, max_stanza_size: 262144, backlog: 1000,
+      tls: true}}
 shaper_rules:
   max_user_sessions: 10
   max_user_offline_messages: 100
