@@ -81,7 +81,9 @@ DELETE_ITEM = Sql("DELETE FROM roster_items WHERE user_id = :user_id AND contact
 DELETE_GROUPS = Sql("DELETE FROM roster_groups WHERE user_id = :user_id AND contact_id = :contact_id")
 ADD_GROUP = Sql("INSERT INTO roster_groups (user_id, contact_id, name) VALUES (:user_id, :contact_id, :name)")
 COUNTS = Sql(
-    "SELECT COALESCE(SUM(listed), 0), COALESCE(SUM(CASE WHEN subscription >= 2 THEN 1 ELSE 0 END), 0)"
+    # As in ``Item.is_contact``.
+    "SELECT COALESCE(SUM(CASE WHEN listed = 1 AND (subscription <> 2 OR ask = 1) THEN 1 ELSE 0 END), 0),"
+    " COALESCE(SUM(CASE WHEN subscription >= 2 THEN 1 ELSE 0 END), 0)"
     " FROM roster_items WHERE user_id = :user_id"
 )
 HOLDERS = Sql(f"SELECT user_id, {FLAGS} FROM roster_items WHERE contact_id = :contact_id ORDER BY user_id")
@@ -113,6 +115,11 @@ class Item(NamedTuple):
     def is_listed(self) -> bool:
         """Whether the person sees it in the contact list."""
         return bool(self.flags & LISTED)
+
+    @property
+    def is_contact(self) -> bool:
+        """Whether it counts towards the size of the contact list: not those who only watch the person."""
+        return self.is_listed and (self.subscription != FROM or bool(self.flags & ASK))
 
 
 class Pending(NamedTuple):

@@ -101,6 +101,7 @@ def _put(
 ) -> tuple[int, rows.Item]:
     contact_id = addresses.intern(conn, contact)
     present = rows.load_item(conn, user_id, contact_id)
+    # Facts §4.1: of a batch that goes over the limit the surplus is refused. Who only watches is no contact.
     if limit and (present is None or not present.is_listed) and rows.count(conn, user_id).contacts >= limit:
         raise StanzaError("not-allowed", f"The contact list is full: {limit} contacts are allowed.")
     rows.put_item(conn, user_id, contact_id, name, groups)

@@ -173,6 +173,9 @@ def _arrive(
         return
     step = inbound(theirs.state, kind)
     if kind == "subscribe" and step.passes:
+        # Facts §4.1: whoever has as many contacts as are allowed cannot be added by others either.
+        if limits.contacts and not theirs.listed and _is_full(conn, theirs, limits):
+            raise StanzaError("resource-constraint", "This person's contact list is full.")
         if limits.watchers and rows.count(conn, theirs.user_id).watchers >= limits.watchers:
             raise StanzaError(
                 "resource-constraint", "This person is watched by as many as the server allows."
@@ -198,9 +201,13 @@ def _answer(ours: Side, theirs: Side) -> None:
 
 
 def _check_contacts(conn: Connection, ours: Side, limits: Limits) -> None:
-    is_new = ours.row is None or not ours.row.is_listed
-    if limits.contacts and is_new and rows.count(conn, ours.user_id).contacts >= limits.contacts:
+    is_new = ours.row is None or not ours.row.is_contact
+    if limits.contacts and is_new and _is_full(conn, ours, limits):
         raise StanzaError("not-allowed", f"The contact list is full: {limits.contacts} are allowed.")
+
+
+def _is_full(conn: Connection, side: Side, limits: Limits) -> bool:
+    return rows.count(conn, side.user_id).contacts >= limits.contacts
 
 
 def _remove(conn: Connection, person: Person, contact: str, peer: Person | None) -> tuple[Side, Side | None]:
