@@ -1,18 +1,18 @@
 """vCards (XEP-0054): what people say of themselves, or what the directory knows of them."""
 
-import base64
-import binascii
-import hashlib
-
 from sqlalchemy import Connection
 
 from ubiety.conditions import StanzaError
-from ubiety.element import Element, escape_text
+from ubiety.element import escape_text, parse_element
 from ubiety.settings import Setting
 from ubiety.store import users, vcards
+from ubiety.store.pep import Item
+from ubiety.users import avatars, pep_events
+from ubiety.users.actor import User
 from ubiety.users.disco import Feature
 from ubiety.users.iq import Answer, Asked, Handler, Request
-from ubiety.users.permissions import require_welcome
+from ubiety.users.pep_nodes import Options, check_access
+from ubiety.users.permissions import asker, is_watcher, require_welcome
 from ubiety.xmpp import ns
 
 VCARD_BYTES = Setting(
@@ -36,7 +36,7 @@ def vcard() -> Feature:
             Handler(Asked.OTHER, "set", ns.VCARD, "vCard", _forbid),
         ),
         server=(ns.VCARD,),
-        account=(ns.VCARD,),
+        account=(ns.VCARD, ns.VCARD_CONVERSION),
     )
 
 
@@ -46,39 +46,60 @@ def _forbid(_request: Request) -> Answer:
 
 async def _get(request: Request) -> Answer:
     user = require_welcome(request)
-    return await request.context.database.read(_load, user.person.user_id)
+    xml, published = await request.context.database.read(_load, user.person.user_id)
+    if published is None or not _may_see(request, user, published.options):
+        return xml
+    return avatars.set_photo(parse_element(xml), published.photo).to_bytes()
 
 
-def _load(conn: Connection, user_id: int) -> bytes:
+def _load(conn: Connection, user_id: int) -> tuple[bytes, avatars.Published | None]:
     stored = vcards.load(conn, user_id)
+    published = avatars.load(conn, user_id, stored.photo_hash if stored is not None else "")
     if stored is not None:
-        return stored.xml
+        return stored.xml, published
     row = users.load(conn, user_id)
-    return from_directory(row) if row is not None else f"<vCard xmlns='{ns.VCARD}'/>".encode()
+    return from_directory(row) if row is not None else f"<vCard xmlns='{ns.VCARD}'/>".encode(), published
+
+
+def _may_see(request: Request, user: User, options: Options) -> bool:
+    sender = asker(request)
+    try:
+        check_access(
+            options,
+            is_owner=sender.bare == user.jid.bare,
+            is_watcher=is_watcher(request.context, user, sender),
+        )
+    except StanzaError:
+        return False
+    return True
 
 
 async def _set(request: Request) -> Answer:
+    context, user = request.context, request.account
     card = request.stanza.child(ns.VCARD, "vCard")
     assert card is not None
     xml = card.to_bytes()
-    limit = request.context.settings.get(VCARD_BYTES)
+    limit = context.settings.get(VCARD_BYTES)
     if len(xml) > limit:
         raise StanzaError("not-acceptable", f"A vCard may have {limit} bytes.")
-    await request.context.database.write(vcards.put, request.account.person.user_id, xml, photo_hash(card))
+    photo, publisher = avatars.read_photo(card), asker(request).text
+    told = await context.database.write(
+        _store, user.person.user_id, xml, photo, publisher, context.clock.now()
+    )
+    if told is not None:
+        options, item = told
+        content = pep_events.items(ns.AVATAR_METADATA, pep_events.render_item(item.item_id, item.xml))
+        pep_events.notify(context, user, ns.AVATAR_METADATA, options, content)
     return None
 
 
-def photo_hash(card: Element) -> str:
-    """Return the SHA-1 of a vCard's photo in hexadecimal, "" without one (XEP-0153 §3)."""
-    photo = card.find("PHOTO")
-    binary = photo.find("BINVAL") if photo is not None else None
-    if binary is None or not binary.text.strip():
-        return ""
-    try:
-        data = base64.b64decode("".join(binary.text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise StanzaError("bad-request", "The photo is not base64.") from None
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+def _store(
+    conn: Connection, user_id: int, xml: bytes, photo: avatars.Photo | None, publisher: str, now: float
+) -> tuple[Options, Item] | None:
+    """Store a vCard, and publish its photo if that is another one than before."""
+    before, after = vcards.photo_hash(conn, user_id), photo.hash if photo is not None else ""
+    vcards.put(conn, user_id, xml, after)
+    return avatars.publish(conn, user_id, photo, publisher, now) if before != after else None
 
 
 def from_directory(row: users.User) -> bytes:
