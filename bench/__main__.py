@@ -32,7 +32,7 @@ _OUT = Path(__file__).parent / "out"
 def main() -> int:
     """Run, print the table, write bench/out; exit code 1 when a row misses its budget or went wrong."""
     options = _parse(sys.argv[1:])
-    process.pin_generator()
+    process.prepare_generator()
     process.raise_descriptor_limit()
     began = time.monotonic()
     try:

@@ -91,7 +91,7 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=4000)
     parser.add_argument("--rate", type=int, default=200, help="messages a second among the sessions")
     options = parser.parse_args()
-    process.pin_generator()
+    process.prepare_generator()
     limit = process.raise_descriptor_limit()
     if options.sessions + 200 > limit:
         print(f"bench.idle: only {limit} open files are allowed here; try --sessions {limit - 500}")

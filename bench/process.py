@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,9 @@ class BenchError(Exception):
     """The measurement cannot be made; the text says why."""
 
 
-def pin_generator() -> None:
-    """Move this process to the core that the servers do not use, where there are two."""
+def prepare_generator() -> None:
+    """Move this process to the core that the servers do not use, and let no signal leave them behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {GENERATOR_CORE})
 

@@ -63,7 +63,7 @@ def main() -> int:
     if spy is None:
         print("bench.profile: py-spy is missing: pip install py-spy")
         return 2
-    process.pin_generator()
+    process.prepare_generator()
     process.raise_descriptor_limit()
     prepare_keys(SALT, ITERATIONS)
     try:
