@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
@@ -20,9 +19,9 @@ from ubiety.admin.rbac import Caller
 from ubiety.directory.domains import Name
 from ubiety.directory.importing import read_people
 from ubiety.directory.records import Entry, Fault, ImportFault, Record
-from ubiety.element import escape_text
-from ubiety.store import users, vcards
+from ubiety.store import users
 from ubiety.store.errors import Conflict, DataRefused, translate
+from ubiety.users import avatars
 
 MAX_ROWS = 500
 STEP = 100
@@ -235,19 +234,9 @@ def _write_row(conn: Connection, task: _Task, update: bool, now: float) -> tuple
     if present.enabled != task.row.enabled:
         users.set_enabled(conn, present.id, task.row.enabled)
     if task.photo:
-        name = task.profile.name or present.display_name
-        xml = make_vcard(name, task.photo)
-        vcards.put(conn, present.id, xml, hashlib.sha1(task.photo).hexdigest())  # XEP-0153 §3.1
+        photo = avatars.Photo(task.photo, "image/jpeg")  # jpegPhoto: RFC 2798 §2.6
+        avatars.publish(conn, present.id, photo, present.jid, now)
     return outcome, present.address_id
-
-
-def make_vcard(name: str, photo: bytes) -> bytes:
-    """A vCard (XEP-0054) with a photo; the rest is filled from the directory when it is read."""
-    picture = base64.b64encode(photo).decode()
-    return (
-        f"<vCard xmlns='vcard-temp'><FN>{escape_text(name)}</FN>"
-        f"<PHOTO><TYPE>image/jpeg</TYPE><BINVAL>{picture}</BINVAL></PHOTO></vCard>"
-    ).encode()
 
 
 def _failed(row: ImportRow, error: Exception) -> RowReport:

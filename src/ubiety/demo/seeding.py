@@ -20,6 +20,7 @@ from ubiety.demo.vcards import render_vcard
 from ubiety.directory.passwords import HASHES, ITERATIONS, SALT_BYTES, dump_keys, hash_password
 from ubiety.store import addresses, domains, roster, users, vcards
 from ubiety.store.database import Database
+from ubiety.users import avatars
 
 STATE_FILE = "sample.json"
 PEOPLE_FILE = "sample-people.csv"
@@ -114,6 +115,7 @@ def _add_people(
         user_id = users.create(conn, address, person.userid, domain_id, now, _profile(person))
         users.set_scram(conn, user_id, scram)
         vcards.put(conn, user_id, render_vcard(person, firm.firm, address, photo), photo.sha1)
+        avatars.publish(conn, user_id, avatars.Photo(photo.data, "image/png"), address, now)
         user_ids[person.userid] = user_id
     return user_ids
 

@@ -10,8 +10,8 @@ import pytest
 from tests.unit.admin.small_node import SmallNode, do, refused, small_node
 from ubiety.admin.rbac import Caller
 from ubiety.directory.passwords import load_keys
-from ubiety.element import parse_element
 from ubiety.store import users, vcards
+from ubiety.users import avatars
 from ubiety.xmpp.sasl import check_password
 
 JPEG = b"\xff\xd8\xff\xe0 a small picture"
@@ -74,16 +74,13 @@ async def test_an_update_changes_who_is_there(node: SmallNode) -> None:
     assert (shown.name, shown.title, shown.enabled, shown.has_password) == ("New", "Clerk", False, True)
 
 
-async def test_a_photo_becomes_a_vcard(node: SmallNode) -> None:
+async def test_a_photo_becomes_an_avatar_and_leaves_the_vcard_to_the_directory(node: SmallNode) -> None:
     picture = base64.b64encode(JPEG).decode()
     await do(node, "user.import", rows=[row(2, "user1", name="User <One>", photo=picture)])
     user = (await node.database.read(users.list_page))[0]
-    card = await node.database.read(vcards.load, user.id)
-    assert card is not None and len(card.photo_hash) == 40
-    photo = parse_element(card.xml).find("PHOTO", "vcard-temp")
-    assert photo is not None
-    binval = photo.find("BINVAL", "vcard-temp")
-    assert binval is not None and base64.b64decode(binval.text) == JPEG
+    assert await node.database.read(vcards.load, user.id) is None
+    published = await node.database.read(avatars.load, user.id)
+    assert published is not None and published.photo == avatars.Photo(JPEG, "image/jpeg")
 
 
 async def test_the_text_of_a_file(node: SmallNode) -> None:
