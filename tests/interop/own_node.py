@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from tests.harness.client import Client
 from tests.harness.tags import Tag
 from tests.harness.wire import ConnectionGoneError
-from tests.node import Node
+from tests.node import Node, NodeFactory
 
 _pings = itertools.count(1)
 
@@ -67,6 +69,22 @@ class Clients:
                 await client.close()
         for name in self._changed:
             self.node.command("setting", "reset", name)
+
+
+@pytest.fixture(scope="module")
+def own_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node that the tests of one module may change; who signs in is authorised by default."""
+    factory = NodeFactory(tmp_path_factory.mktemp("own"))
+    yield factory()
+    factory.close()
+
+
+@pytest.fixture
+async def clients(own_node: Node) -> AsyncIterator[Clients]:
+    """Clients of that node."""
+    made = Clients(own_node)
+    yield made
+    await made.close()
 
 
 async def settled(client: Client) -> None:

@@ -2,29 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-
 import httpx
-import pytest
 
 from tests.interop.own_node import Clients, all_settled, bodies, received, refusal, saw, write
-from tests.node import Node, NodeFactory
-
-
-@pytest.fixture(scope="module")
-def own_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node whose settings these tests change."""
-    factory = NodeFactory(tmp_path_factory.mktemp("policies"))
-    yield factory()
-    factory.close()
-
-
-@pytest.fixture
-async def clients(own_node: Node) -> AsyncIterator[Clients]:
-    """Clients of that node."""
-    made = Clients(own_node)
-    yield made
-    await made.close()
 
 
 async def test_a_blocked_watcher_sees_offline_until_let_in_again(clients: Clients) -> None:

@@ -5,34 +5,15 @@ Each test changes a setting of a running node by its command and looks at it thr
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-
 import pytest
 
 from tests.harness.client import Client
 from tests.harness.tags import Tag
 from tests.interop.own_node import Clients, all_settled, bodies, received, refusal, saw, settled, write
-from tests.node import Node, NodeFactory
 
 ROSTER = "jabber:iq:roster"
 CARBONS = "urn:xmpp:carbons:2"
 MAM = "urn:xmpp:mam:2"
-
-
-@pytest.fixture(scope="module")
-def own_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node whose settings these tests change."""
-    factory = NodeFactory(tmp_path_factory.mktemp("settings"))
-    yield factory()
-    factory.close()
-
-
-@pytest.fixture
-async def clients(own_node: Node) -> AsyncIterator[Clients]:
-    """Clients of that node."""
-    made = Clients(own_node)
-    yield made
-    await made.close()
 
 
 async def of(client: Client, sender: Client) -> list[str | None]:

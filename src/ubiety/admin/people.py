@@ -186,10 +186,9 @@ async def disable(node: Node, caller: Caller, arguments: OfPerson) -> Done:
     """Keeps a person from logging in and ends their sessions; nothing is deleted."""
     user = await find_person(node, arguments.userid, arguments.domain)
     require(await node.database.write(users.set_enabled, user.id, False), user.jid)
+    ended = await node.sessions.end(user.jid, "The account is disabled.")
     await node.people_changed([user.address_id])
-    return Done(
-        address=user.jid, sessions_ended=await node.sessions.end(user.jid, "The account is disabled.")
-    )
+    return Done(address=user.jid, sessions_ended=ended)
 
 
 async def enable(node: Node, caller: Caller, arguments: OfPerson) -> Done:
@@ -205,8 +204,8 @@ async def delete(node: Node, caller: Caller, arguments: OfPerson) -> Done:
     user = await find_person(node, arguments.userid, arguments.domain)
     # First nobody gets in any more, so that nothing new is written for them.
     require(await node.database.write(users.set_enabled, user.id, False), user.jid)
-    await node.people_changed([user.address_id])
     ended = await node.sessions.end(user.jid, "The account was deleted.")
+    await node.people_changed([user.address_id])
     while await node.database.write(archive.delete_some, user.id, ARCHIVE_STEP):
         pass
     await node.database.write(users.delete, user.id)
