@@ -20,6 +20,12 @@ STOPPING = (DatabaseUnavailable, DatabaseFull, DatabaseBusy)
 #: Addresses that the ledger interned lately (bare JID -> id).
 PEERS_KEPT = 20_000
 
+#: How far a stream is settled only grows, mod 2**32: a batch on its way may hold more than was known when
+#: the stream was saved.
+NEWER_H = (
+    "CASE WHEN ((excluded.h - sm_streams.h) & 4294967295) < 2147483648 THEN excluded.h ELSE sm_streams.h END"
+)
+
 MessageRow = tuple[int, int | None, int | None, float, str | None, bytes]
 
 

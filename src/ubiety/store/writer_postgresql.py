@@ -7,7 +7,7 @@ import psycopg
 
 from ubiety.store.batch import Batch
 from ubiety.store.database import Database
-from ubiety.store.writer import archive_rows, delivery_rows, message_rows, stream_rows
+from ubiety.store.writer import NEWER_H, archive_rows, delivery_rows, message_rows, stream_rows
 
 ADD_MESSAGES = (
     "INSERT INTO messages (id, sender_id, recipient_id, stamp, origin_id, stanza)"
@@ -31,7 +31,7 @@ DELETE_DELIVERIES = (
 SAVE_STREAMS = (
     "INSERT INTO sm_streams (smid, user_id, h, updated) SELECT * FROM unnest("
     "%s::text[], %s::bigint[], %s::bigint[], %s::float8[])"
-    " ON CONFLICT (smid) DO UPDATE SET h = excluded.h, updated = excluded.updated"
+    f" ON CONFLICT (smid) DO UPDATE SET h = {NEWER_H}, updated = excluded.updated"
 )
 DROP_STREAMS = "DELETE FROM sm_streams WHERE smid = ANY(%s::text[])"
 ADD_ADDRESSES = "INSERT INTO addresses (jid) SELECT unnest(%s::text[]) ON CONFLICT (jid) DO NOTHING"

@@ -9,7 +9,7 @@ from typing import Any, cast
 from ubiety.store.batch import Batch
 from ubiety.store.database import Database
 from ubiety.store.errors import DatabaseBusy
-from ubiety.store.writer import archive_rows, delivery_rows, message_rows, stream_rows
+from ubiety.store.writer import NEWER_H, archive_rows, delivery_rows, message_rows, stream_rows
 
 
 class Statement:
@@ -57,7 +57,7 @@ DELETE_DELIVERIES = Statement(
 SAVE_STREAMS = Statement(
     "INSERT INTO sm_streams (smid, user_id, h, updated) VALUES",
     4,
-    " ON CONFLICT (smid) DO UPDATE SET h = excluded.h, updated = excluded.updated",
+    f" ON CONFLICT (smid) DO UPDATE SET h = {NEWER_H}, updated = excluded.updated",
 )
 DROP_STREAMS = Statement("DELETE FROM sm_streams WHERE smid IN (VALUES", 1, ")")
 ADD_ADDRESSES = Statement("INSERT INTO addresses (jid) VALUES", 1, " ON CONFLICT (jid) DO NOTHING")

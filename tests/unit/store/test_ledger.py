@@ -148,6 +148,13 @@ async def test_a_stream_is_saved_by_itself(database: Database, ledger: Ledger) -
     assert database.read_now(streams.list_of_user, 4) == [("s3", 2**32 - 1)]
 
 
+async def test_how_far_a_stream_is_settled_never_goes_back(database: Database, ledger: Ledger) -> None:
+    for h, kept in ((4, 4), (7, 7), (5, 7), (2**32 - 1, 7), (2**31, 2**31), (2**32 - 1, 2**32 - 1), (3, 3)):
+        ledger.save_stream("s4", 4, h)
+        await ledger.flush()
+        assert database.read_now(streams.find, "s4") == streams.Stream(4, kept)
+
+
 async def test_two_histories_share_a_body(database: Database, ledger: Ledger) -> None:
     ledger.submit(make_entry(FIRST, Settled(), recipient_id=1))
     ledger.archive(history(1, FIRST))
