@@ -216,7 +216,7 @@ def node(start_node: NodeFactory) -> Node:
 
 @pytest.fixture(scope="session")
 def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """One node for all tests that leave no trace but their own accounts. People are asked who may see them."""
+    """One node for all tests that leave only accounts behind. People are asked who may see them."""
     factory = NodeFactory(tmp_path_factory.mktemp("shared"))
     node = factory()
     node.set_setting("presence.auto_authorize", "false")
