@@ -28,6 +28,8 @@ PATIENCE = 10.0
 """Seconds after which another client with the same capabilities is asked too."""
 MAX_CAPS = 1024
 """Bytes of a <c/> that are looked at."""
+MAX_NODES = 200
+"""Nodes that one client may be notified of."""
 NOTIFY = "+notify"
 
 _CAPS = (ns.CAPS, "c")
@@ -62,7 +64,7 @@ class Interests:
     def __init__(self, context: Context, learned: Learned) -> None:
         self._context = context
         self._learned = learned
-        self._known: OrderedDict[bytes, frozenset[str]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[bytes, frozenset[str]]] = OrderedDict()
         self._open: OrderedDict[str, Question] = OrderedDict()
         self._waiting: dict[bytes, Waiting] = {}
         self._numbers = itertools.count(1)
@@ -75,14 +77,15 @@ class Interests:
         if found is None or len(found[0]) > MAX_CAPS or session.caps == found[0]:
             return
         session.caps = key = found[0]
-        wants = self._known.get(key)
-        if wants is None:
+        known = self._known.get(key)
+        if known is None:
             element = stanza.child(*_CAPS)
             if element is not None and element.get("ver") and is_same(key, element):
                 self._inquire(session, key, element)
             return
         self._known.move_to_end(key)
-        self._take(user, session, wants)
+        session.caps = known[0]  # one copy for all that are alike
+        self._take(user, session, known[1])
 
     def _take(self, user: User, session: Session, wants: frozenset[str]) -> None:
         new = wants - session.interests
@@ -134,7 +137,7 @@ class Interests:
         info = stanza.child(ns.DISCO_INFO, "query") if stanza.type == "result" else None
         wants = wanted(info) if info is not None else _NOBODY
         if info is not None and caps.verify(info, question.hash_name, question.ver):
-            self._known[question.key] = wants
+            self._known[question.key] = (question.key, wants)
             if len(self._known) > KNOWN:
                 self._known.popitem(last=False)
         else:
@@ -163,5 +166,5 @@ def is_same(tag: bytes, element: Element) -> bool:
 
 def wanted(info: Element) -> frozenset[str]:
     """Return the nodes that a client wants to be notified of (XEP-0060 §9.2)."""
-    features = caps.features_of(info)
-    return frozenset(var.removesuffix(NOTIFY) for var in features if var.endswith(NOTIFY))
+    nodes = [var.removesuffix(NOTIFY) for var in caps.features_of(info) if var.endswith(NOTIFY)]
+    return frozenset(nodes[:MAX_NODES])

@@ -30,6 +30,9 @@ from ubiety.users.pep_requests import first, limit_of, node_of, pubsub_of
 from ubiety.users.permissions import asker, is_watcher, require_welcome
 from ubiety.xmpp import ns
 
+ANSWER_BYTES = 1_000_000
+"""Bytes of items in one answer; who wants older ones asks for them by id."""
+
 _FEATURES = (
     "access-open",
     "access-presence",
@@ -100,8 +103,18 @@ async def _get(request: Request) -> Answer:
         _refuse_unknown(request, user)
     else:
         _check(request, user, load_options(found.options))
-    rendered = b"".join(pep_events.render_item(item.item_id, item.xml) for item in stored)
+    rendered = _bounded([pep_events.render_item(item.item_id, item.xml) for item in stored])
     return f"<pubsub xmlns='{ns.PUBSUB}'>".encode() + pep_events.items(node, rendered) + b"</pubsub>"
+
+
+def _bounded(rendered: list[bytes]) -> bytes:
+    """Return as many items as one stanza may hold, at least one: the newest come first."""
+    answer = bytearray()
+    for item in rendered:
+        if answer and len(answer) + len(item) > ANSWER_BYTES:
+            break
+        answer += item
+    return bytes(answer)
 
 
 def _refuse_unknown(request: Request, user: User) -> None:

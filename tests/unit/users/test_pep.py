@@ -1,8 +1,10 @@
 """Personal eventing: publish, read, own, and who is told."""
 
+import pytest
+
 from tests.unit.users.place import Client, Place, condition
 from ubiety.element import Element, parse_element
-from ubiety.users import caps
+from ubiety.users import caps, pep
 from ubiety.users.caps import Identity
 from ubiety.users.interests import PATIENCE
 from ubiety.users.pep_publish import PEP_BYTES, PEP_NODES
@@ -375,3 +377,13 @@ async def test_events_are_shed_for_a_client_that_does_not_read(place: Place) -> 
     friend.edge.congested = True
     await done(alice, publish("n"))
     assert await events(friend) == []
+
+
+async def test_answers_are_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pep, "ANSWER_BYTES", 1000)
+    alice = await place.sign_in("alice")
+    for name in "abc":
+        await done(alice, publish("n", name, "x" * 400, max_items="3"))
+    assert ids(await alice.ask("get", items("n"))) == ["c", "b"]
+    await done(alice, publish("n", "d", "x" * 2000))
+    assert ids(await alice.ask("get", items("n"))) == ["d"]
