@@ -212,7 +212,7 @@ class Device:
             f"<message type='chat' to='{to}' id='{name}'><body>{number}</body>"
             f"<origin-id xmlns='urn:xmpp:sid:0' id='{name}'/></message>"
         )
-        self.rig.written(self, name, to.partition("/")[0])
+        self.rig.written(name, to)
         if self.managed:
             self.outbox.append(Sent(self.count_out + 1, to, name, xml))
         if self.online:
@@ -288,11 +288,11 @@ class Rig:
         self.window = window
         self.devices: dict[str, Device] = {}
         self.numbers = itertools.count(1)
-        self.strict: set[str] = set()  # people with one device: their messages are checked for order
+        self.strict: set[str] = set()  # people with one device
         self._to: dict[str, str] = {}  # message -> bare address
         self._kept: set[str] = set()  # messages whose sender may forget them
         self.refused: set[str] = set()
-        self._unordered: set[str] = set()  # once refused, sent again later
+        self._unordered: set[str] = set()  # once refused and sent again later, for instance
         self._errors: dict[int, bytes] = {}
         self._shown: dict[str, list[str]] = {}  # person -> messages in the order of the first showing
         self._known: dict[str, set[str]] = {}
@@ -325,9 +325,11 @@ class Rig:
 
     # -- the account -------------------------------------------------------------------------------
 
-    def written(self, _device: Device, name: str, to: str) -> None:
-        """A message is being sent."""
-        self._to[name] = to
+    def written(self, name: str, to: str) -> None:
+        """A message is being sent. One to a single device of several keeps no order with others."""
+        self._to[name], _, resource = to.partition("/")
+        if resource and self._to[name] not in self.strict:
+            self._unordered.add(name)
 
     def promised(self, name: str) -> None:
         """A message was acknowledged to its sender."""
@@ -374,9 +376,9 @@ class Rig:
         """Assert promises 1 and 2 once all has been read; returns how many messages were shown."""
         for name in sorted(self._kept - self.refused):
             assert name in self._known[self._to[name]], f"{name} was acknowledged and never came"
-        for person in self.strict:
+        for shown in self._shown.values():
             last: dict[str, int] = {}
-            for name in self._shown[person]:
+            for name in shown:
                 sender, _, number = name.rpartition("-")
                 if name in self._unordered:
                     continue

@@ -29,14 +29,15 @@ def send(context: Context, user: User, stanza: Stanza, session: Session) -> Verd
         leave(context, user, session, fanout.tail(stanza))
         return DELIVERED
     is_initial = not session.available
+    took_messages = session.available and session.priority >= 0
     session.available = True
     session.priority = priority(stanza)
     session.presence_tail = fanout.tail(stanza)
     broadcast(context, user, session.jid, session.presence_tail)
     if is_initial:
         look_around(context, user, session)
-    if session.priority >= 0:
-        user.inbox.wake()
+    if session.priority >= 0 and not took_messages:
+        user.inbox.join(session)
     for hook in context.hooks.available:
         hook(user, session, stanza)
     return DELIVERED

@@ -93,6 +93,8 @@ def deliver(context: Context, user: User, stanza: Stanza, origin: Session | None
     promised = origin is not None and origin.smacks is not None
     if not ready or inbox.waiting:
         return _store(context, user, stanza, origin, number, data)
+    if len(ready) < len(targets):
+        inbox.miss(targets, number)
     if not promised and all(s.smacks is None for s in ready):
         for session in ready:
             session.send(data)

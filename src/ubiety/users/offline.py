@@ -7,7 +7,7 @@ until the last one is sent new messages queue behind them (design.md promises 1 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from ubiety.element import escape_attribute
@@ -116,6 +116,7 @@ class Inbox:
     """The undelivered messages of one person."""
 
     __slots__ = (
+        "_behind",
         "_database",
         "_domain",
         "_draining",
@@ -153,6 +154,8 @@ class Inbox:
         self._draining = False
         self._more = False
         self._rewind = False  # rows came back that the drain under way has passed already
+        # Who could not take messages that others got, and the number of the last one before those.
+        self._behind: dict[Session, int] = {}
         self._gone: set[int] = set()  # delivered while draining: their rows may still be there to be read
 
     def forget(self, number: int) -> None:
@@ -190,14 +193,39 @@ class Inbox:
         self._more = True
         self.wake()
 
+    def miss(self, targets: Iterable[Session], number: int) -> None:
+        """Note which sessions do not get a message that others get: it comes before newer ones there."""
+        for session in targets:
+            if not _is_ready(session):
+                self._behind.setdefault(session, number - 1)
+
+    def join(self, session: Session) -> None:
+        """A session takes messages from now on: first what others hold and may not deliver (promise 2)."""
+        self._behind[session] = 0
+        self.rejoin(session)
+
+    def rejoin(self, session: Session) -> None:
+        """A session takes messages again: first what it missed, then what waits."""
+        after = self._behind.get(session)
+        if after is not None:
+            missed = [delivery for delivery in self.inflight.values() if delivery.number > after]
+            for delivery in missed:
+                delivery.submit()
+            if missed:
+                self.waiting = self._more = self._rewind = True
+            else:
+                del self._behind[session]
+        if self.waiting and not self._draining:
+            self._start()
+
+    def leave(self, session: Session) -> None:
+        """A session is over; others may take what it held."""
+        self._behind.pop(session, None)
+        self.wake()
+
     def wake(self) -> None:
         """Start to drain if there is a backlog and a session that takes it."""
         if self.waiting and not self._draining and self._takers():
-            self._start()
-
-    def look(self) -> None:
-        """Start to drain if there is a backlog, even if it may prove that nobody waits for a taker."""
-        if self.waiting and not self._draining:
             self._start()
 
     def _start(self) -> None:
@@ -205,7 +233,7 @@ class Inbox:
         self._spawn(self._drain())
 
     def _takers(self) -> list[Session]:
-        return [s for s in takes_bare(self._sessions.values()) if s.edge is not None and not s.congested]
+        return [session for session in takes_bare(self._sessions.values()) if _is_ready(session)]
 
     async def _drain(self) -> None:
         try:
@@ -242,20 +270,36 @@ class Inbox:
                 continue
             for row in rows:
                 after = row.number
-                if row.number in self.inflight or row.number in self._gone:
-                    continue
-                takers = self._takers()
-                if not takers:
+                if row.number not in self._gone and not self._pass_on(row):
                     return False
-                delivery = self.released.get(row.number) or Delivery(self, row.number, None, None)
-                self.hold(delivery)
-                data = with_delay(row.stanza, self._domain, row.stamp)
-                delivery.holders = len(takers)
-                for session in takers:
-                    session.send(data, delivery)
             if len(rows) < PAGE:
+                takers = self._takers()
+                self._behind = {s: last for s, last in self._behind.items() if s not in takers}
                 return True
             await asyncio.sleep(0)
+
+    def _pass_on(self, row: messages.Waiting) -> bool:
+        """Send a row to all who take it, or to those who missed it. False when nobody takes it now."""
+        takers, delivery = self._takers(), self.inflight.get(row.number)
+        if delivery is not None:
+            takers = [s for s in takers if self._behind.get(s, row.number) < row.number]
+            takers = [s for s in takers if delivery not in s.tokens()]
+        elif takers:
+            delivery = self.released.get(row.number) or Delivery(self, row.number, None, None)
+            self.hold(delivery)
+            self.miss(takes_bare(self._sessions.values()), row.number)
+        else:
+            return False
+        delivery.holders += len(takers)
+        for session in takers:
+            if session in self._behind:
+                self._behind[session] = row.number
+            session.send(with_delay(row.stanza, self._domain, row.stamp), delivery)
+        return True
+
+
+def _is_ready(session: Session) -> bool:
+    return session.edge is not None and not session.congested
 
 
 def with_delay(stanza: bytes, domain: str, stamp: float) -> bytes:

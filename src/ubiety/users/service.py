@@ -30,6 +30,8 @@ from ubiety.xmpp.smacks import Smacks
 
 MAX_QUEUED = 1000
 """Stanzas that may wait for one actor to be loaded."""
+MAX_QUEUED_IN_ALL = 50_000
+"""Stanzas that may wait for actors: many come at once when a crowd is back after a restart."""
 IDLE_ACTORS = 10_000
 """People without a session who stay loaded."""
 IDLE_SECONDS = 60.0
@@ -95,7 +97,8 @@ class Users:
         return DELIVERED
 
     def _deliver_later(self, person: Person, stanza: Stanza, origin: Session | None) -> Verdict:
-        if self._queued >= MAX_QUEUED:
+        waiting = self._loading.setdefault(person.address_id, [])
+        if len(waiting) >= MAX_QUEUED or self._queued >= MAX_QUEUED_IN_ALL:
             return refuse("resource-constraint", "The server is busy. Try again later.")
         pending = Pending()
         self._queued += 1
@@ -119,7 +122,6 @@ class Users:
             else:
                 pending.settle(verdict)
 
-        waiting = self._loading.setdefault(person.address_id, [])
         waiting.append(deliver)
         if len(waiting) == 1:
             self._context.spawn(self._load_for(person))
@@ -179,7 +181,7 @@ class Users:
         """A session has room again: go on with what waits."""
         user = self._context.actors.get(session.address_id)
         if user is not None:
-            user.inbox.look()
+            user.inbox.rejoin(session)
 
     def overrun(self, session: Session) -> None:
         """A client acknowledges nothing, or stays away while too much waits for it."""
@@ -357,7 +359,7 @@ class Users:
             self._note_idle(user)
             self._seen[user.person.user_id] = self._context.clock.now()
             self.unload_idle()
-        user.inbox.wake()
+        user.inbox.leave(session)
 
     def _route_waiting(self, session: Session) -> None:
         """Take the messages that a client sent just before it left, behind a query still being answered."""

@@ -269,3 +269,52 @@ async def test_a_message_is_stored_at_last_when_the_database_was_locked(rig: Rig
     await rig.crash()
     await bob.sign_in()
     assert await drain(rig, bob) == [1]
+
+
+async def test_a_second_device_gets_what_the_first_may_never_deliver_before_anything_newer(rig: Rig) -> None:
+    ann, phone = await pair(rig, True)
+    (laptop,) = await rig.person("bob", "laptop")
+    await phone.sign_in()
+    phone.lose()  # and nobody has noticed yet
+    for _ in range(3):
+        ann.write_to(f"bob@{DOMAIN}")
+    await laptop.sign_in()
+    ann.write_to(f"bob@{DOMAIN}")
+    assert await drain(rig, laptop) == [1, 2, 3, 4]
+    phone.cut()
+    assert await drain(rig, laptop) == []
+    assert await phone.resume()
+    await rig.calm()
+    assert bodies(phone) == []  # the laptop has them
+    await rig.finish()
+
+
+@pytest.mark.parametrize("way", ["congestion", "cut", "priority"])
+async def test_a_device_that_could_not_take_messages_gets_those_still_held_before_newer_ones(
+    rig: Rig, way: str
+) -> None:
+    ann, desk = await pair(rig, True)
+    (laptop,) = await rig.person("bob", "laptop")
+    await desk.sign_in()
+    await laptop.sign_in()
+    ann.write_to(f"bob@{DOMAIN}")
+    if way == "congestion":
+        laptop.congest(True)
+    elif way == "cut":
+        laptop.read()
+        laptop.cut()
+    else:
+        laptop.give("<presence><priority>-5</priority></presence>")
+    for _ in range(3):
+        ann.write_to(f"bob@{DOMAIN}")  # the desk does not acknowledge them
+    if way == "congestion":
+        laptop.congest(False)
+    elif way == "cut":
+        assert await laptop.resume()
+    else:
+        laptop.give("<presence/>")
+    ann.write_to(f"bob@{DOMAIN}")
+    expected = [2, 3, 4, 5] if way == "cut" else [1, 2, 3, 4, 5]
+    assert await drain(rig, laptop) == expected
+    assert await drain(rig, desk) == [1, 2, 3, 4, 5]
+    await rig.finish()
