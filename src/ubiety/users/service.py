@@ -97,7 +97,7 @@ class Users:
         return DELIVERED
 
     def _deliver_later(self, person: Person, stanza: Stanza, origin: Session | None) -> Verdict:
-        waiting = self._loading.setdefault(person.address_id, [])
+        waiting = self._loading.get(person.address_id, [])
         if len(waiting) >= MAX_QUEUED or self._queued >= MAX_QUEUED_IN_ALL:
             return refuse("resource-constraint", "The server is busy. Try again later.")
         pending = Pending()
@@ -124,6 +124,7 @@ class Users:
 
         waiting.append(deliver)
         if len(waiting) == 1:
+            self._loading[person.address_id] = waiting
             self._context.spawn(self._load_for(person))
         return pending
 
@@ -173,7 +174,8 @@ class Users:
         to = stanza.to
         if to is None or to.text == user.jid.text:
             return self._queries.handle(Asked.OWN, user, stanza, session)
-        if user.policy is not None and user.policy.blocks(to):
+        is_own_server = not to.local and to.domain in self._context.homes.domains
+        if user.policy is not None and user.policy.blocks(to) and not is_own_server:
             return refuse("not-acceptable")
         return self._context.router.route(stanza, session)
 
