@@ -196,3 +196,12 @@ async def test_full_addresses_are_refused_to_administrators_too(place: Place) ->
     (alice,) = await place.people("alice")
     with pytest.raises(StanzaError):
         await policy_changes.put(place.context, alice, BLOCK, [parse("bob@example.org/desk")])
+
+
+async def test_who_blocks_the_own_domain_still_reaches_the_server(place: Place) -> None:
+    alice, bob = await place.sign_in("alice"), await place.sign_in("bob")
+    await policy_changes.put(place.context, alice.user.person, BLOCK, [parse("example.org")])
+    ping = f"<ping xmlns='{ns.PING}'/>"
+    assert (await alice.ask("get", ping, "example.org")).get("type") == "result"
+    assert condition(await alice.ask("get", ping, bob.bare)) == "not-acceptable"
+    assert (await alice.ask("get", LIST)).get("type") == "result"
