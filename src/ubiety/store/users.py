@@ -311,6 +311,12 @@ def set_last_seen(conn: Connection, user_id: int, at: float, status: str) -> Non
     SET_SEEN.run(conn, id=user_id, at=at, status=status)
 
 
+def note_presence(conn: Connection, logins: Mapping[int, float], seen: Mapping[int, float]) -> None:
+    """Note when many people logged in and when their last sessions ended: user id -> time."""
+    SET_LOGIN.run_many(conn, [{"id": user_id, "at": at} for user_id, at in logins.items()])
+    SET_SEEN.run_many(conn, [{"id": user_id, "at": at, "status": ""} for user_id, at in seen.items()])
+
+
 def require_revision(conn: Connection, user_id: int, revision: int) -> None:
     """Raise ``Stale`` unless the row still has this revision; call it first in an actor's write."""
     if REVISION.value(conn, id=user_id) != revision:

@@ -6,8 +6,6 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable
 
-from sqlalchemy import Connection
-
 from ubiety.conditions import StanzaError
 from ubiety.jid import Jid, JidError
 from ubiety.routing.homes import Person
@@ -53,6 +51,7 @@ class Users:
         self._queued = 0
         self._detached: dict[str, tuple[Session, float]] = {}
         self._idle: OrderedDict[int, float] = OrderedDict()
+        self._logins: dict[int, float] = {}  # user id -> when a session began, not yet written
         self._seen: dict[int, float] = {}  # user id -> when the last session ended, not yet written
 
     # -- the route -----------------------------------------------------------------------------
@@ -312,6 +311,7 @@ class Users:
         counters.client_sessions += 1
         counters.online_users += not user.sessions
         user.sessions[jid.resource] = session
+        self._logins[user.person.user_id] = now
         self._idle.pop(user.person.address_id, None)
         return session
 
@@ -370,14 +370,16 @@ class Users:
                 self.handle(stanza, session)
 
     async def note_seen(self) -> None:
-        """Write down who was here until when (XEP-0012), all of the last second at once."""
+        """Write down who came and who was here until when (XEP-0012), all of the last second at once."""
+        logins, self._logins = self._logins, {}
         seen, self._seen = self._seen, {}
-        if not seen:
+        if not logins and not seen:
             return
         try:
-            await self._context.database.write(_set_last_seen, seen)
+            await self._context.database.write(users.note_presence, logins, seen)
         except StoreError as error:
             event("last_seen_not_written", level="warning", reason=str(error))
+            self._logins = {**logins, **self._logins}
             self._seen = {**seen, **self._seen}
 
     def _forget_detached(self, smid: str) -> None:
@@ -386,7 +388,7 @@ class Users:
 
     def expire(self) -> None:
         """End what has had its time: sessions to be resumed, temporary subscriptions. Once a second."""
-        if self._seen:
+        if self._seen or self._logins:
             self._context.spawn(self.note_seen())
         if self._context.looked_at:
             availability.expire_temporary(self._context)
@@ -428,8 +430,3 @@ class Users:
         """Return how far an earlier stream of this person was settled, for ``<failed h='…'/>``."""
         found = await self._context.database.read(streams.find, smid)
         return found.h if found is not None and found.user_id == user.person.user_id else None
-
-
-def _set_last_seen(conn: Connection, seen: dict[int, float]) -> None:
-    for user_id, at in seen.items():
-        users.set_last_seen(conn, user_id, at, "")

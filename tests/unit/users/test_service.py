@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.unit.users.place import Place, PlainEdge
+from tests.unit.users.place import NOW, Place, PlainEdge
 from ubiety.conditions import StanzaError
+from ubiety.store import users
 from ubiety.users import service
 from ubiety.users.preferences import MAX_SESSIONS
 
@@ -86,3 +87,18 @@ async def test_stanzas_for_people_who_are_not_loaded_are_bounded(
         alice.send(f"<message id='{number}' type='chat' to='bob@example.org'><body>x</body></message>")
     errors = [m.get("id") for m in await alice.take("message") if m.get("type") == "error"]
     assert errors == ["3", "4"]
+
+
+async def test_logins_and_farewells_are_written_down_together(place: Place) -> None:
+    alice, bob = await place.sign_in("alice"), await place.sign_in("bob")
+    place.clock.advance(10)
+    alice.leave()
+    place.users.expire()
+    await place.settle()
+    rows = {
+        client: await place.database.read(users.load, client.user.person.user_id) for client in (alice, bob)
+    }
+    moments = {
+        client.bare: (row.last_login, row.last_seen) for client, row in rows.items() if row is not None
+    }
+    assert moments == {alice.bare: (NOW, NOW + 10), bob.bare: (NOW, None)}
