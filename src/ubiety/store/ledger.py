@@ -74,6 +74,7 @@ class Ledger:
         self._loop = loop or asyncio.get_running_loop()
         self._on_overload = on_overload
         self._queue: deque[Item] = deque()
+        self._unwanted: set[int] = set()  # messages that were refused while their history waited
         self._accepted = 0  # items ever queued, and those of them that are done with: for flush()
         self._done = 0
         self._flushers: list[tuple[int, asyncio.Future[None]]] = []
@@ -113,6 +114,10 @@ class Ledger:
         """Add a message to somebody's history with one of the next batches."""
         self._put(row, LAZY_WINDOW)
         self._weigh(row.size)
+
+    def unarchive(self, number: int) -> None:
+        """Keep a message that was refused, because it could not be stored, out of all histories."""
+        self._unwanted.add(number)
 
     def save_stream(self, smid: str, user_id: int, h: int) -> None:
         """Store how far a stream is settled; entries with that stream do it by themselves."""
@@ -197,8 +202,13 @@ class Ledger:
             item = queue.popleft()
             if isinstance(item, Entry) and item.state is State.CANCELLED:
                 self._done += 1
+            elif self._unwanted and isinstance(item, ArchiveRow) and item.message_id in self._unwanted:
+                self._done += 1
+                self._weigh(-item.size)
             else:
                 items.append(item)
+        if not queue:
+            self._unwanted.clear()
         batch = collect(items)
         seqs: dict[StreamCursor, list[int]] = {}
         for entry in batch.entries:

@@ -14,7 +14,13 @@ from ubiety.users.preferences import ARCHIVE_ENABLED
 
 
 def keep(
-    context: Context, user: User, stanza: Stanza, origin: Session | None, number: int, data: bytes
+    context: Context,
+    user: User,
+    stanza: Stanza,
+    origin: Session | None,
+    number: int,
+    data: bytes,
+    origin_id: str | None = None,
 ) -> None:
     """Put a delivered message into the history of the recipient, and of the sender if they are ours."""
     if not context.settings.get(ARCHIVE_ENABLED):
@@ -40,6 +46,7 @@ def keep(
                 sender.resource,
                 sender_id,
                 user_id,
+                origin_id,
             )
         )
     if theirs is None or theirs is user:
@@ -60,6 +67,7 @@ def keep(
                 resource,
                 sender_id,
                 user_id,
+                origin_id,
             )
         )
 

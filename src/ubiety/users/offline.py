@@ -107,6 +107,7 @@ class Delivery:
             return
         self.done = True
         self.inbox.finish(self)
+        self.inbox.ledger.unarchive(self.number)
         event("message_not_stored", level="error", number=self.number, reason=str(error))
         if self.pending is not None:
             self.pending.settle(refuse("resource-constraint", "The server cannot store messages right now."))

@@ -318,3 +318,39 @@ async def test_a_device_that_could_not_take_messages_gets_those_still_held_befor
     assert await drain(rig, laptop) == expected
     assert await drain(rig, desk) == [1, 2, 3, 4, 5]
     await rig.finish()
+
+
+async def test_a_refused_message_is_in_nobodys_history(rig: Rig) -> None:
+    ann, _ = await pair(rig, True)
+    with rig.locked():
+        refused = [ann.write_to(f"bob@{DOMAIN}") for _ in range(3)]
+        while not rig.refused.issuperset(refused):
+            await asyncio.sleep(0.01)
+    ann.write_to(f"bob@{DOMAIN}")
+    await rig.calm()
+    kept = await rig.place.database.read(
+        lambda conn: (
+            conn.exec_driver_sql(
+                "SELECT DISTINCT m.origin_id FROM archive a, messages m WHERE m.id = a.message_id"
+            )
+            .scalars()
+            .all()
+        )
+    )
+    assert kept == ["ann/desk-4"]
+    assert rig.place.ledger.queued_bytes == 0
+
+
+async def test_a_repeat_after_a_crash_is_known_by_its_history(rig: Rig) -> None:
+    ann, bob = await pair(rig, True)
+    await bob.sign_in()
+    ann.write_to(f"bob@{DOMAIN}")
+    bob.read()
+    bob.acknowledge()  # in time: it is never written as undelivered
+    ann.cut()  # before it heard that
+    await rig.calm()
+    await rig.crash()
+    await ann.sign_in()
+    await bob.sign_in()
+    assert await drain(rig, bob) == []
+    assert await rig.finish() == 1
