@@ -288,7 +288,6 @@ class Rig:
         self.window = window
         self.devices: dict[str, Device] = {}
         self.numbers = itertools.count(1)
-        self.strict: set[str] = set()  # people with one device
         self._to: dict[str, str] = {}  # message -> bare address
         self._kept: set[str] = set()  # messages whose sender may forget them
         self.refused: set[str] = set()
@@ -317,18 +316,14 @@ class Rig:
             await self.place.people(name)
         made = [Device(self, name, resource, managed) for resource in resources]
         self.devices.update({device.name: device for device in made})
-        if len([d for d in self.devices.values() if d.person == name]) == 1:
-            self.strict.add(f"{name}@{DOMAIN}")
-        else:
-            self.strict.discard(f"{name}@{DOMAIN}")
         return made
 
     # -- the account -------------------------------------------------------------------------------
 
     def written(self, name: str, to: str) -> None:
-        """A message is being sent. One to a single device of several keeps no order with others."""
+        """A message is being sent. One to a full address keeps no order with others."""
         self._to[name], _, resource = to.partition("/")
-        if resource and self._to[name] not in self.strict:
+        if resource:
             self._unordered.add(name)
 
     def promised(self, name: str) -> None:

@@ -92,7 +92,7 @@ def deliver(context: Context, user: User, stanza: Stanza, origin: Session | None
     name = origin_id(stanza) if _ORIGIN_ID in stanza.children else None
     archive.keep(context, user, stanza, origin, number, data, name)
     promised = origin is not None and origin.smacks is not None
-    if not ready or inbox.waiting:
+    if not ready or (inbox.waiting and not _is_apart(to, ready[0])):
         return _store(context, user, stanza, origin, number, data, name)
     if len(ready) < len(targets):
         inbox.miss(targets, number)
@@ -115,6 +115,11 @@ def deliver(context: Context, user: User, stanza: Stanza, origin: Session | None
     if promised and token.pending is not None:
         return token.pending
     return DELIVERED
+
+
+def _is_apart(to: Jid, session: Session) -> bool:
+    """Tell whether a message is for one device that takes no backlog: it need not queue behind that."""
+    return bool(to.resource) and session.available and session.priority < 0  # RFC 6121 §8.5.3.1
 
 
 def _is_own(context: Context, user: User, sender: Jid) -> bool:

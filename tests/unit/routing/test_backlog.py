@@ -354,3 +354,15 @@ async def test_a_repeat_after_a_crash_is_known_by_its_history(rig: Rig) -> None:
     await bob.sign_in()
     assert await drain(rig, bob) == []
     assert await rig.finish() == 1
+
+
+async def test_a_device_that_takes_no_backlog_is_reached_by_its_full_address(rig: Rig, managed: bool) -> None:
+    ann, bob = await pair(rig, managed)
+    ann.write_to(f"bob@{DOMAIN}")
+    await rig.calm()
+    await bob.sign_in("<presence><priority>-1</priority></presence>")
+    ann.write_to(f"bob@{DOMAIN}/desk")
+    assert await drain(rig, bob) == [2]
+    bob.give("<presence/>")
+    assert await drain(rig, bob) == [1]
+    await rig.finish()
