@@ -27,6 +27,7 @@ from bench.process import BenchError
 from bench.rows.logins import measure_logins
 from bench.rows.messages import measure_low_load, measure_saturated
 from bench.rows.presence import measure_presence
+from bench.rows.subscriptions import measure_subscriptions
 from bench.servers.base import Fixture
 from bench.servers.ubiety import Ubiety
 
@@ -39,7 +40,10 @@ _ROWS = (
     "presence",
     "login_plain",
     "login_tls",
+    "subscription",
 )
+_SHORT = ("login_plain", "login_tls", "subscription")
+"""Loads that last as long as there are people: sampling begins at once."""
 _FRAME = re.compile(r"^(?P<function>\S+) \((?P<file>[^:)]+)(?::\d+)?\)$")
 
 
@@ -102,7 +106,7 @@ async def _measure(
     command = [spy, "record", "--pid", str(server.pid), "--format", "raw", "--output", str(stacks)]
     command += ["--rate", str(_RATE), "--duration", str(int(seconds)), "--nonblocking"]
     running = asyncio.ensure_future(load())
-    await asyncio.sleep(0.5 if row.startswith("login") else 1.5)
+    await asyncio.sleep(0.1 if row in _SHORT else 1.5)
     sampler = await asyncio.create_subprocess_exec(
         *command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -119,6 +123,11 @@ async def _prepare(
     """Log in who is needed and return the load."""
     if row.startswith("login"):
         return partial(measure_logins, fleet, population.loners, server.cpu, 50)
+    if row == "subscription":
+        people = population.loners[:2000]
+        await fleet.login([person.name for person in people])
+        await fleet.settle(server.cpu)
+        return partial(measure_subscriptions, fleet, people, server.cpu, len(people) // 2)
     people = population.crowd if row == "presence" else population.office
     await fleet.login([person.name for person in people])
     await fleet.settle(server.cpu)

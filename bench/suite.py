@@ -32,10 +32,10 @@ class Plan:
     seconds: float = 4.0
     warm: int = 100
     logins: int = 400
-    pairs: int = 100
+    pairs: int = 200
     sessions: int = 1000
     idle: float = 40.0
-    limit: float = 690.0
+    limit: float = 780.0
     """Seconds after which no further run is begun that would not end in time."""
 
 
