@@ -101,7 +101,11 @@ def _command_rows(name: str, command: Any) -> Iterable[tuple[str, ...]]:
     arguments = [one.name.upper() for one in command.params if one.param_type_name == "argument"]
     options = [one.opts[0] for one in command.params if one.param_type_name == "option"]
     words = " ".join(["ubiety", name, *arguments])
-    yield f"`{words}`", command.help, ", ".join(f"`{option}`" for option in options if option != "--data")
+    yield (
+        f"`{words}`",
+        command.help.partition("\n\n")[0],
+        ", ".join(f"`{option}`" for option in options if option != "--data"),
+    )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -220,7 +220,7 @@ def _read_file(path: Path) -> dict[str, Any]:
             name = known.get((section, key))
             if name is None:
                 raise ConfigError(
-                    f"{path}: [{section}] {key} is not known. See docs/reference/configuration.md."
+                    f"{path}: [{section}] {key} is not known. See docs/reference/settings.md."
                 )
             if value not in ("", []):
                 values[name] = _convert(name, value, f"{path}: [{section}] {key}")

@@ -140,4 +140,5 @@ def announce(
     audience, name = chosen[0] if chosen else ("all", "")
     words = sys.stdin.read() if text == "-" else text
     done = client(data).post("announcement.send", text=words, subject=subject, audience=audience, name=name)
-    print_line(f"Sent to {done['recipients']} people.")
+    count = done["recipients"]
+    print_line(f"Sent to {count} {'person' if count == 1 else 'people'}.")

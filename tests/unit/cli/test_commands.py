@@ -139,7 +139,7 @@ async def test_sessions_and_announcements(node: SmallNode, ubiety: Run) -> None:
     assert "TLSv1.3" in (await ubiety("session", "list", "--user", "user1")).out
     assert "Ended 1 session of" in (await ubiety("session", "kick", "user1@example.org/b")).out
     assert "Ended 2 sessions of" in (await ubiety("session", "kick", "user1")).out
-    assert (await ubiety("announce", "Hello", "--subject", "News")).out == "Sent to 1 people.\n"
+    assert (await ubiety("announce", "Hello", "--subject", "News")).out == "Sent to 1 person.\n"
     assert (await ubiety("announce", "-", given="From a pipe\n")).code == 0
     assert [one[2] for one in node.announced] == ["Hello", "From a pipe"]
     assert (await ubiety("announce", "x", "--online", "--domain", "example.org")).code == 2
