@@ -212,7 +212,7 @@ class Device:
             f"<message type='chat' to='{to}' id='{name}'><body>{number}</body>"
             f"<origin-id xmlns='urn:xmpp:sid:0' id='{name}'/></message>"
         )
-        self.rig.written(name, to)
+        self.rig.written(self, name, to)
         if self.managed:
             self.outbox.append(Sent(self.count_out + 1, to, name, xml))
         if self.online:
@@ -320,10 +320,14 @@ class Rig:
 
     # -- the account -------------------------------------------------------------------------------
 
-    def written(self, name: str, to: str) -> None:
-        """A message is being sent. One to a full address keeps no order with others."""
+    def written(self, sender: Device, name: str, to: str) -> None:
+        """A message is being sent.
+
+        One to a full address keeps no order with others, nor across devices one that is made no promise.
+        """
         self._to[name], _, resource = to.partition("/")
-        if resource:
+        has_several = sum(f"{d.person}@{DOMAIN}" == self._to[name] for d in self.devices.values()) > 1
+        if resource or (has_several and not sender.managed):
             self._unordered.add(name)
 
     def promised(self, name: str) -> None:

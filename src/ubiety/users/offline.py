@@ -62,7 +62,7 @@ class Delivery:
         self.kept -= 1
         if not self.done:
             self.holders += 1
-            self.inbox.hold(self)
+            self.inbox.take_back(self)
 
     def suspended(self) -> None:
         """A session that delivers it has lost its connection and keeps it."""
@@ -168,6 +168,12 @@ class Inbox:
         self.released.pop(delivery.number, None)
         self.inflight[delivery.number] = delivery
 
+    def take_back(self, delivery: Delivery) -> None:
+        """Note that a resumed session delivers it: those who were about to get it do not miss it for that."""
+        self.hold(delivery)
+        for session in takes_bare(self._sessions.values()) if self.waiting else ():
+            self._behind.setdefault(session, delivery.number - 1)
+
     def release(self, delivery: Delivery) -> None:
         """Note that no connected session delivers it any more."""
         self.inflight.pop(delivery.number, None)
@@ -214,7 +220,7 @@ class Inbox:
                 delivery.submit()
             if missed:
                 self.waiting = self._more = self._rewind = True
-            else:
+            elif not self.waiting:
                 del self._behind[session]
         if self.waiting and not self._draining:
             self._start()

@@ -366,3 +366,19 @@ async def test_a_device_that_takes_no_backlog_is_reached_by_its_full_address(rig
     bob.give("<presence/>")
     assert await drain(rig, bob) == [1]
     await rig.finish()
+
+
+async def test_a_resumption_does_not_take_messages_from_a_device_that_was_about_to_get_them(rig: Rig) -> None:
+    ann, desk = await pair(rig, True)
+    (laptop,) = await rig.person("bob", "laptop")
+    await desk.sign_in()
+    for _ in range(3):
+        ann.write_to(f"bob@{DOMAIN}")
+    desk.cut()
+    await rig.calm()
+    await laptop.sign_in()  # begins to read the rows back
+    assert await desk.resume()
+    ann.write_to(f"bob@{DOMAIN}")
+    assert await drain(rig, laptop) == [1, 2, 3, 4]
+    assert (await drain(rig, desk))[-1] == 4
+    await rig.finish()
