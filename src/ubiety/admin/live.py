@@ -74,19 +74,19 @@ class LivePolicies:
 
     async def set_default(self, user: rows.User, action: str | None) -> None:
         """Set what holds for those on neither list; None: what the setting says."""
-        await policy_changes.set_default(self._context, _person(user), action)
+        await policy_changes.set_default(self._context, self._person(user), action)
 
     async def put(self, user: rows.User, action: str, target: Jid) -> None:
         """Allow or block a person or a domain. Raises StanzaError."""
-        await policy_changes.put(self._context, _person(user), action, [target])
+        await policy_changes.put(self._context, self._person(user), action, [target])
 
     async def remove(self, user: rows.User, target: Jid) -> None:
         """Take a person or a domain off both lists."""
-        await policy_changes.remove(self._context, _person(user), [target])
+        await policy_changes.remove(self._context, self._person(user), [target])
 
-
-def _person(user: rows.User) -> Person:
-    return Person(user.id, user.address_id, parse(user.jid), user.enabled, user.set_id)
+    def _person(self, user: rows.User) -> Person:
+        known = self._context.homes.at(user.address_id)
+        return known or Person(user.id, user.address_id, parse(user.jid), user.enabled, user.set_id)
 
 
 def _describe(session: Session) -> SessionInfo:

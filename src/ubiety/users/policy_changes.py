@@ -5,6 +5,7 @@ the loaded person follows, whom they let in or shut out sees them come or go, an
 list of blocked people get the difference.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterable
 
@@ -53,25 +54,32 @@ async def put(context: Context, person: Person, action: str, targets: Iterable[J
     checked = [_checked(target) for target in targets]
     limit = context.settings.get(MAX_ENTRIES)
     stored = await context.database.write(_put, person.user_id, action, checked, limit)
-    take_over(context, person, stored)
+    await _follow(context, person, stored)
 
 
 async def remove(context: Context, person: Person, targets: Iterable[Jid], action: str = "") -> None:
     """Take people and domains off the lists (off one list, when ``action`` is given)."""
     checked = [_checked(target) for target in targets]
     stored = await context.database.write(_remove, person.user_id, action, checked)
-    take_over(context, person, stored)
+    await _follow(context, person, stored)
 
 
 async def clear(context: Context, person: Person, action: str) -> None:
     """Empty one list."""
     stored = await context.database.write(_clear, person.user_id, action)
-    take_over(context, person, stored)
+    await _follow(context, person, stored)
 
 
 async def set_default(context: Context, person: Person, action: str | None) -> None:
     """Say what holds for those on neither list; None: what the system's setting says."""
     stored = await context.database.write(_set_default, person.user_id, action)
+    await _follow(context, person, stored)
+
+
+async def _follow(context: Context, person: Person, stored: rows.Policy) -> None:
+    """Have the person follow, also one who is being loaded with what was stored before."""
+    with contextlib.suppress(LookupError):  # deleted meanwhile
+        await context.load(person)
     take_over(context, person, stored)
 
 

@@ -15,7 +15,7 @@ from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.preferences import DEFAULT_BLOCK, SHARING_ENABLED
 
-AT_ONCE = 100
+AT_ONCE = 20
 """People who are gone through between two turns of the loop."""
 
 
