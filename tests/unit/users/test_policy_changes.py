@@ -1,13 +1,12 @@
 """Changing policies: whoever is loaded follows, at whatever moment that happens."""
 
-import asyncio
-
 import pytest
 
 from tests.unit.users.place import Place
 from ubiety.conditions import StanzaError
 from ubiety.jid import parse
 from ubiety.store import policy as rows
+from ubiety.store import users
 from ubiety.users import policy_changes
 from ubiety.users.policy_changes import ALLOW, BLOCK, MAX_ENTRIES
 
@@ -15,12 +14,11 @@ PEST = parse("pest@example.net")
 
 
 async def test_somebody_who_is_just_being_loaded_follows_too(place: Place) -> None:
-    people = await place.people(*(f"person{number}" for number in range(30)))
-    loads = [place.users.load(person) for person in people]
-    changes = [policy_changes.put(place.context, person, BLOCK, [PEST]) for person in people]
-    await asyncio.gather(*loads, *changes)
-    policies = [place.context.actors[person.address_id].policy for person in people]
-    assert all(policy is not None and not policy.allows(PEST) for policy in policies)
+    (alice,) = await place.people("alice")
+    read_before = await place.database.read(users.load_login, alice.address_id)
+    await policy_changes.put(place.context, alice, BLOCK, [PEST])
+    user = await place.users.load(alice, read_before)
+    assert user.policy is not None and not user.policy.allows(PEST)
 
 
 async def test_an_entry_moves_between_the_lists_and_goes(place: Place) -> None:
