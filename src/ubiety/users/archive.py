@@ -14,15 +14,12 @@ from ubiety.users.preferences import ARCHIVE_ENABLED
 
 
 def keep(
-    context: Context,
-    user: User,
-    stanza: Stanza,
-    origin: Session | None,
-    number: int,
-    data: bytes,
-    origin_id: str | None = None,
+    context: Context, user: User, stanza: Stanza, origin: Session | None, number: int, data: bytes
 ) -> None:
-    """Put a delivered message into the history of the recipient, and of the sender if they are ours."""
+    """Put a delivered message into the history of the recipient, and of the sender if they are ours.
+
+    Without the origin id: a repeat after a crash must not pass for delivered because of its history alone.
+    """
     if not context.settings.get(ARCHIVE_ENABLED):
         return
     sender = stanza.from_
@@ -46,7 +43,6 @@ def keep(
                 sender.resource,
                 sender_id,
                 user_id,
-                origin_id,
             )
         )
     if theirs is None or theirs is user:
@@ -67,7 +63,6 @@ def keep(
                 resource,
                 sender_id,
                 user_id,
-                origin_id,
             )
         )
 

@@ -89,11 +89,10 @@ def deliver(context: Context, user: User, stanza: Stanza, origin: Session | None
         return refuse("service-unavailable", "The recipient is signed out.")
     number = context.next_number()
     data = stanza.to_bytes(extra=user.stanza_id_head + b"%d'/>" % number)
-    name = origin_id(stanza) if _ORIGIN_ID in stanza.children else None
-    archive.keep(context, user, stanza, origin, number, data, name)
+    archive.keep(context, user, stanza, origin, number, data)
     promised = origin is not None and origin.smacks is not None
     if not ready or (inbox.waiting and not _is_apart(to, ready[0])):
-        return _store(context, user, stanza, origin, number, data, name)
+        return _store(context, user, stanza, origin, number, data)
     if len(ready) < len(targets):
         inbox.miss(targets, number)
     if not promised and all(s.smacks is None for s in ready):
@@ -101,7 +100,7 @@ def deliver(context: Context, user: User, stanza: Stanza, origin: Session | None
             session.send(data)
     else:
         token = Delivery(inbox, number, None, Pending() if promised else None)
-        token.entry = _entry(context, user, stanza, origin, number, data, name, token)
+        token.entry = _entry(context, user, stanza, origin, number, data, token)
         token.committed = False
         token.holders = len(ready)
         inbox.inflight[number] = token
@@ -174,17 +173,11 @@ def _pass_on(
 
 
 def _store(
-    context: Context,
-    user: User,
-    stanza: Stanza,
-    origin: Session | None,
-    number: int,
-    data: bytes,
-    name: str | None,
+    context: Context, user: User, stanza: Stanza, origin: Session | None, number: int, data: bytes
 ) -> Verdict:
     pending = Pending()
     token = Delivery(user.inbox, number, None, pending)
-    token.entry = _entry(context, user, stanza, origin, number, data, name, token)
+    token.entry = _entry(context, user, stanza, origin, number, data, token)
     token.committed = False
     context.counters.offline_messages += 1
     user.inbox.store(token)
@@ -198,15 +191,15 @@ def _entry(
     origin: Session | None,
     number: int,
     data: bytes,
-    name: str | None,
     token: Delivery,
 ) -> Entry:
     sender = context.homes.find(stanza.from_.bare) if stanza.from_ is not None else None
+    has_origin = _ORIGIN_ID in stanza.children
     return Entry(
         number=number,
         recipient_id=user.person.user_id,
         sender_id=sender.address_id if sender is not None else None,
-        origin_id=name,
+        origin_id=origin_id(stanza) if has_origin else None,
         stamp=context.clock.now(),
         stanza=data,
         stream=origin.cursor if origin is not None else None,
