@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import httpx
 
 from tests.interop.own_node import Clients, all_settled, bodies, received, refusal, saw, write
@@ -106,7 +108,9 @@ async def test_policies_by_rest(clients: Clients) -> None:
     anna, ben = await clients.friends()
     token = clients.node.command("token", "add", f"for-{anna.user}", "--role", "helpdesk").split()[0]
     port, trusted = clients.node.ports["api"], clients.node.data / "certificates" / "ca.pem"
-    with httpx.Client(verify=str(trusted), headers={"Authorization": f"Bearer {token}"}) as web:
+    with httpx.Client(
+        verify=ssl.create_default_context(cafile=trusted), headers={"Authorization": f"Bearer {token}"}
+    ) as web:
         address = f"https://127.0.0.1:{port}/api/policy"
         done = web.post(f"{address}/block", json={"userid": anna.user, "entry": ben.bare})
         assert (done.status_code, done.json()["blocked"]) == (200, [ben.bare])
