@@ -11,6 +11,7 @@ import pytest
 from tests.unit.rig import Device, Rig
 from tests.unit.users.place import DOMAIN
 from ubiety.routing import sessions
+from ubiety.store import ledger
 from ubiety.store.errors import StoreError
 from ubiety.users import offline
 
@@ -126,11 +127,12 @@ LOW = "<presence><priority>-1</priority></presence>"
 
 @pytest.fixture(params=["roomy", "narrow"])
 def bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real bounds, or small ones, so that pages and congestion come into play."""
+    """The real bounds, or small ones, so that pages, batches and congestion come into play."""
     monkeypatch.setattr(offline, "RETRY_SECONDS", 0.01)
     if request.param == "narrow":
         monkeypatch.setattr(sessions, "MAX_UNACKNOWLEDGED", 6)
         monkeypatch.setattr(offline, "PAGE", 3)
+        monkeypatch.setattr(ledger, "BATCH_ITEMS", 4)
 
 
 @pytest.mark.usefixtures("bounds")
