@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.harness.client import Client, SaslFailedError
-from tests.interop.own_node import Clients, bodies, saw
+from tests.interop.own_node import Clients, bodies, saw, settled
 from tests.node import NodeError
 
 ANNOUNCED = "urn:xmpp:delay"
@@ -95,8 +95,11 @@ async def test_an_announcement_reaches_everybody_the_absent_at_their_login(clien
     message = await anna.expect_message("To everybody")
     assert (message.get("from"), message.need("subject").text) == (clients.node.domain, "News & more")
     assert message.find("delay", ANNOUNCED) is None
-    again = await clients.client(ben.user)
+    again = await clients.client(ben.user, presence="")
+    await again.enable()  # so that it says what it has got
+    again.send("<presence/>")
     assert (await again.expect_message("To everybody")).need("delay", ANNOUNCED).get("stamp")
+    await settled(again)
     await again.close()
     once_more = await clients.client(ben.user)
     assert await bodies(once_more) == []
