@@ -26,6 +26,12 @@ NEWER_H = (
     "CASE WHEN ((excluded.h - sm_streams.h) & 4294967295) < 2147483648 THEN excluded.h ELSE sm_streams.h END"
 )
 
+#: The body may be there already for somebody's history, but only a delivery makes a repeat of it superfluous.
+NAME_MESSAGE = (
+    "UPDATE SET origin_id = excluded.origin_id"
+    " WHERE messages.origin_id IS NULL AND excluded.origin_id IS NOT NULL"
+)
+
 MessageRow = tuple[int, int | None, int | None, float, str | None, bytes]
 
 

@@ -7,12 +7,12 @@ import psycopg
 
 from ubiety.store.batch import Batch
 from ubiety.store.database import Database
-from ubiety.store.writer import NEWER_H, archive_rows, delivery_rows, message_rows, stream_rows
+from ubiety.store.writer import NAME_MESSAGE, NEWER_H, archive_rows, delivery_rows, message_rows, stream_rows
 
 ADD_MESSAGES = (
     "INSERT INTO messages (id, sender_id, recipient_id, stamp, origin_id, stanza)"
     " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::float8[], %s::text[], %s::bytea[])"
-    " ON CONFLICT (id) DO NOTHING"
+    f" ON CONFLICT (id) DO {NAME_MESSAGE}"
 )
 ADD_DELIVERIES = (
     "INSERT INTO deliveries (user_id, message_id) SELECT * FROM unnest(%s::bigint[], %s::bigint[])"

@@ -9,7 +9,7 @@ from typing import Any, cast
 from ubiety.store.batch import Batch
 from ubiety.store.database import Database
 from ubiety.store.errors import DatabaseBusy
-from ubiety.store.writer import NEWER_H, archive_rows, delivery_rows, message_rows, stream_rows
+from ubiety.store.writer import NAME_MESSAGE, NEWER_H, archive_rows, delivery_rows, message_rows, stream_rows
 
 
 class Statement:
@@ -38,7 +38,7 @@ class Statement:
 ADD_MESSAGES = Statement(
     "INSERT INTO messages (id, sender_id, recipient_id, stamp, origin_id, stanza) VALUES",
     6,
-    " ON CONFLICT (id) DO NOTHING",
+    f" ON CONFLICT (id) DO {NAME_MESSAGE}",
 )
 ADD_DELIVERIES = Statement(
     "INSERT INTO deliveries (user_id, message_id) VALUES", 2, " ON CONFLICT (user_id, message_id) DO NOTHING"

@@ -165,6 +165,24 @@ async def test_two_histories_share_a_body(database: Database, ledger: Ledger) ->
         assert [row.number for row in page.rows] == [FIRST]
 
 
+async def test_a_message_has_its_origin_id_also_when_a_history_has_it_first(
+    database: Database, ledger: Ledger
+) -> None:
+    def known() -> list[tuple[int, str]]:
+        return database.read_now(messages.recent_origin_ids, 3, 0.0)
+
+    ledger.archive(history(1, FIRST, sender_id=3, recipient_id=5))
+    await ledger.flush()
+    assert known() == []  # it may not be delivered yet
+    entry = make_entry(FIRST, Settled(), recipient_id=5, sender_id=3, origin_id="o1")
+    ledger.submit(entry)
+    await ledger.flush()
+    assert known() == [(5, "o1")]
+    ledger.archive(history(2, FIRST, sender_id=3, recipient_id=5))
+    await ledger.flush()
+    assert known() == [(5, "o1")]
+
+
 async def test_peers_are_interned(database: Database, ledger: Ledger) -> None:
     known = database.write_now(addresses.intern, "known@example.com")
     merged = database.write_now(addresses.intern, "old@example.com")
