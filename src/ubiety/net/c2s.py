@@ -30,6 +30,8 @@ HIGH_WATER = 256 * 1024
 """Bytes unsent at which a client counts as congested."""
 HARD_LIMIT = 8 * 1024 * 1024
 """Bytes unsent at which a client that does not read is cut off."""
+GATHERED = 64
+"""Writes gathered at most: so that a client's slowness shows before much has been prepared for it."""
 CLOSE_SECONDS = 5.0
 """Time that a client has to take our last words."""
 
@@ -55,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         self.last_input = 0.0
         self.asked = False  # was asked for a sign of life since the last input
         self.address = ""
+        self._unsent: list[bytes] = []
 
     # -- the socket ------------------------------------------------------------------------------
 
@@ -141,9 +144,22 @@ class ClientConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or self._closing:
             return
+        if self._tls is not None and not self._tls.established:
+            return  # nothing can be said in the middle of a handshake, not even why it ends here
+        if not self._unsent:
+            self._service.flush_later(self)
+        self._unsent.append(data)
+        if len(self._unsent) >= GATHERED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over what was written in this turn of the loop: one system call, one TLS record."""
+        transport = self._transport
+        if not self._unsent or transport is None:
+            return
+        data = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
+        self._unsent.clear()
         if self._tls is not None:
-            if not self._tls.established:
-                return  # nothing can be said in the middle of a handshake, not even why it ends here
             data = self._tls.send(data)
         transport.write(data)
         if self.congested and transport.get_write_buffer_size() > HARD_LIMIT:
@@ -222,6 +238,7 @@ class ClientConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or self._closing:
             return
+        self.flush()
         if self._tls is not None and self._tls.established:
             transport.write(self._tls.close())
         self._closing = True
@@ -229,6 +246,7 @@ class ClientConnection(asyncio.Protocol):
         self._loop.call_later(CLOSE_SECONDS, transport.abort)
 
     def _start_tls(self, _output: out.StartTls) -> None:
+        self.flush()  # <proceed/> is the last that goes out in plain text
         self._tls = TlsLayer(self._service.tls_context())
         self._perform(self._core.tls_ready(self._service.endpoint_hash(), self._service.now))
 

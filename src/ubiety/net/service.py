@@ -106,6 +106,9 @@ class Connection(Protocol):
     def write(self, data: bytes) -> None:
         """Send bytes."""
 
+    def flush(self) -> None:
+        """Hand over what was written in this turn of the loop."""
+
     def pause_reading(self, reason: Pause) -> None:
         """Take no more from the client."""
 
@@ -162,6 +165,7 @@ class C2sService:
         self._registrar = registrar
         self._stream_feature = stream_feature
         self._connections: set[Connection] = set()
+        self._unflushed: list[Connection] = []
         self._by_address: Counter[str] = Counter()
         self._negotiating: Counter[str] = Counter()
         self._is_overloaded = False
@@ -178,6 +182,20 @@ class C2sService:
         self._share = 1
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep()
+
+    def flush_later(self, connection: Connection) -> None:
+        """Flush the connection when this turn of the loop is over.
+
+        uvloop hands each write to the kernel at once; what one turn writes to a socket shall be one call.
+        """
+        if not self._unflushed:
+            self.loop.call_soon(self._flush)
+        self._unflushed.append(connection)
+
+    def _flush(self) -> None:
+        ready, self._unflushed = self._unflushed, []
+        for connection in ready:
+            connection.flush()
 
     # -- connections come and go -----------------------------------------------------------------
 
