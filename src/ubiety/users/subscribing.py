@@ -248,7 +248,6 @@ def _save(conn: Connection, side: Side, request: Stanza | None) -> None:
     was_approved = bool(side.row and side.row.flags & rows.APPROVED)
     was_listed = bool(side.row and side.row.is_listed)
     if side.state == side.before and side.approved == was_approved and listed == was_listed:
-        side.after = side.row
         return
     if side.state.pending and not side.before.pending:
         rows.set_pending(conn, side.user_id, side.contact_id, request.to_bytes() if request else b"")
@@ -266,7 +265,22 @@ def _save(conn: Connection, side: Side, request: Stanza | None) -> None:
     is_visible = changed(side.state, pending=False) != changed(side.before, pending=False)
     if is_visible or listed != was_listed or side.approved != was_approved:
         side.version = rows.bump_version(conn, side.user_id)
-    side.after = rows.load_item(conn, side.user_id, side.contact_id)
+        side.after = _after(conn, side, listed)
+
+
+def _after(conn: Connection, side: Side, listed: bool) -> rows.Item | None:
+    """Return the row as it is now; it is read again only if it is new."""
+    if side.row is None:
+        return rows.load_item(conn, side.user_id, side.contact_id)
+    state = side.state
+    flags = (
+        state.subscription
+        | rows.ASK * state.ask
+        | rows.PENDING_IN * state.pending
+        | rows.APPROVED * side.approved
+        | rows.LISTED * listed
+    )
+    return side.row._replace(flags=flags)
 
 
 def _tell_peer(context: Context, user: User, peer: Person, theirs: Side, stanza: Stanza | None) -> None:
