@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
+import shutil
+import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +20,8 @@ from ubiety.store.errors import StoreError
 from ubiety.users import offline
 
 STEPS = 250
-SEEDS = range(int(os.environ.get("UBIETY_WALKS", "10")))
+SEEDS = int(os.environ.get("UBIETY_WALKS", "10"))
+SOAK_SECONDS = float(os.environ.get("UBIETY_FUZZ_SECONDS", "10"))
 
 
 class Walk:
@@ -135,9 +140,8 @@ def bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(ledger, "BATCH_ITEMS", 4)
 
 
-@pytest.mark.usefixtures("bounds")
-@pytest.mark.parametrize("seed", SEEDS)
-async def test_random_walk(rig: Rig, seed: int) -> None:
+async def run_walk(rig: Rig, seed: int) -> int:
+    """Let everybody walk, heal everything and check; returns how many messages were shown."""
     await rig.person("ann", "desk")
     await rig.person("bob", "desk")
     await rig.person("cat", "desk", managed=False)
@@ -148,8 +152,29 @@ async def test_random_walk(rig: Rig, seed: int) -> None:
         for device in rig.devices.values():
             await device.sign_in()
         await walk.take(STEPS)
-        shown = await rig.finish()
+        return await rig.finish()
     except BaseException:
-        print("\n".join(walk.taken[-60:]))
+        print(f"seed {seed}\n" + "\n".join(walk.taken[-60:]))
         raise
-    assert shown > STEPS / 50
+
+
+@pytest.mark.usefixtures("bounds")
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_random_walk(rig: Rig, seed: int) -> None:
+    assert await run_walk(rig, seed) > STEPS / 50
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(SOAK_SECONDS + 120)
+@pytest.mark.usefixtures("bounds")
+async def test_random_walks_for_a_while(tmp_path: Path) -> None:
+    until = time.monotonic() + SOAK_SECONDS
+    for seed in itertools.count(time.time_ns() % (1 << 32)):
+        if time.monotonic() > until:
+            break
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        rig = Rig(folder)
+        await run_walk(rig, seed)
+        await rig.close()
+        shutil.rmtree(folder)
