@@ -219,9 +219,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         for key, value in content.items():
             name = known.get((section, key))
             if name is None:
-                raise ConfigError(
-                    f"{path}: [{section}] {key} is not known. See docs/reference/settings.md."
-                )
+                raise ConfigError(f"{path}: [{section}] {key} is not known. See docs/reference/settings.md.")
             if value not in ("", []):
                 values[name] = _convert(name, value, f"{path}: [{section}] {key}")
     return values

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, PoolProxiedConnection
+from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from sqlalchemy.engine import URL, make_url
 
 from ubiety.store.engines import make_engine
@@ -105,18 +105,23 @@ class Database:
         return self._again(lambda: self._read_held(fn))
 
     def _read_held(self, fn: Callable[[Connection], T]) -> T:
-        with self._translated():
-            conn: Connection | None = getattr(self._held, "conn", None)
-            if conn is None:
-                conn = self._held.conn = self._read_engine.connect()
-                self._all_held.append(conn)
-            try:
-                return fn(conn)
-            except BaseException:
-                self._held.conn = None
-                self._all_held.remove(conn)
-                conn.close()
-                raise
+        with self._translated(), self._own_connection(self._read_engine) as conn:
+            return fn(conn)
+
+    @contextmanager
+    def _own_connection(self, engine: Engine) -> Iterator[Connection]:
+        """Lend this thread's own connection; a thread of a lane only ever reads or only ever writes."""
+        conn: Connection | None = getattr(self._held, "conn", None)
+        if conn is None:
+            conn = self._held.conn = engine.connect()
+            self._all_held.append(conn)
+        try:
+            yield conn
+        except BaseException:
+            self._held.conn = None
+            self._all_held.remove(conn)
+            conn.close()
+            raise
 
     def _read_pooled(self, fn: Callable[[Connection], T]) -> T:
         with self._translated(), self._read_engine.connect() as conn:
@@ -128,7 +133,7 @@ class Database:
         """Write what waits: together if that works, else each for itself with its own error."""
         if len(calls) > 1:
             try:
-                self._again(lambda: self._write_pooled(lambda conn: _run_together(conn, calls)))
+                self._write(lambda conn: _run_together(conn, calls))
             except CommitUnknown as error:
                 for call in calls:
                     call.error = error
@@ -139,19 +144,15 @@ class Database:
         run_each(calls, self._write)
 
     def _write(self, fn: Callable[[Connection], T]) -> T:
-        return self._again(lambda: self._write_pooled(fn))
+        return self._again(lambda: self._write_held(fn))
+
+    def _write_held(self, fn: Callable[[Connection], T]) -> T:
+        with self._locked(), self._translated(), self._own_connection(self._write_engine) as conn:
+            return _in_transaction(conn, fn)
 
     def _write_pooled(self, fn: Callable[[Connection], T]) -> T:
         with self._locked(), self._translated(), self._write_engine.connect() as conn:
-            transaction = conn.begin()
-            try:
-                result = fn(conn)
-            except BaseException:
-                transaction.rollback()
-                raise
-            with _in_doubt():
-                transaction.commit()
-            return result
+            return _in_transaction(conn, fn)
 
     # -- both ----------------------------------------------------------------------------------------------
 
@@ -184,6 +185,18 @@ class Database:
             if typed is None or typed is error:
                 raise
             raise typed from error
+
+
+def _in_transaction(conn: Connection, fn: Callable[[Connection], T]) -> T:
+    transaction = conn.begin()
+    try:
+        result = fn(conn)
+    except BaseException:
+        transaction.rollback()
+        raise
+    with _in_doubt():
+        transaction.commit()
+    return result
 
 
 def _run_together(conn: Connection, calls: list[Call]) -> None:
