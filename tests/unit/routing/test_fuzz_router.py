@@ -4,8 +4,10 @@
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
+import sqlite3
 import time
 from collections import Counter
 
@@ -13,11 +15,12 @@ import pytest
 from lxml import etree
 
 from tests.unit.routing.stanza_inputs import PEOPLE, RESOURCES, Inputs
-from tests.unit.users.place import DOMAIN, Place, open_place
+from tests.unit.users.place import DOMAIN, Place
 from ubiety.jid import Jid
 from ubiety.routing.sessions import Session
 from ubiety.stanza import Stanza
-from ubiety.store.ledger import Ledger
+from ubiety.store.database import Database
+from ubiety.store.errors import StoreError
 from ubiety.users import offline
 from ubiety.xmpp import outputs as out
 from ubiety.xmpp.c2s import C2sConfig, C2sStream
@@ -26,6 +29,7 @@ from ubiety.xmpp.smacks import SmacksError
 
 FUZZ_SECONDS = float(os.environ.get("UBIETY_FUZZ_SECONDS", "10"))
 HANG_SECONDS = 10.0
+BUSY_SECONDS = 0.02
 BATCH = 40
 HEADER = (
     b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
@@ -224,6 +228,22 @@ class Crowd:
 
     async def batch(self) -> None:
         """Send some pieces from random clients; then all must come to rest and be in order."""
+        if self.inputs.chance.random() < 0.03:
+            self._lock(4 * BUSY_SECONDS)
+        await self._send_pieces()
+        await self._rest()
+        self._check_answers()
+        await self.arrive()
+
+    def _lock(self, seconds: float) -> None:
+        """Let somebody else hold the database: nothing can be written, and whoever asks is told."""
+        path = self.place.database.path
+        assert path is not None
+        locker = sqlite3.connect(path, isolation_level=None)
+        locker.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(seconds, locker.close)
+
+    async def _send_pieces(self) -> None:
         self.sent.clear()
         gone: list[Connection] = []
         for _ in range(BATCH):
@@ -245,14 +265,15 @@ class Crowd:
         self.ended += len(gone)
         for connection in self.connections.values():
             connection.relieve()
-        await self._rest()
-        self._check_answers()
-        await self.arrive()
 
     async def _rest(self) -> None:
         async with asyncio.timeout(HANG_SECONDS):
             while True:
-                await self.place.settle()
+                with contextlib.suppress(StoreError):
+                    await self.place.settle()
+                if self.place.ledger.trouble is not None:
+                    await asyncio.sleep(BUSY_SECONDS)
+                    continue
                 if not any(c.replies for c in self.connections.values()):
                     return
                 for connection in list(self.connections.values()):
@@ -279,9 +300,11 @@ async def test_random_stanzas_for_a_while(
     tmp_path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(offline, "PAGE", 5)
+    monkeypatch.setattr(offline, "RETRY_SECONDS", BUSY_SECONDS)
     seed = int(os.environ.get("UBIETY_FUZZ_SEED", "0")) or time.time_ns() % (1 << 32)
-    place = open_place(tmp_path)
-    assert isinstance(place.ledger, Ledger)
+    database = Database(f"sqlite:///{tmp_path / 'ubiety.db'}", busy_timeout=BUSY_SECONDS)
+    database.migrate()
+    place = Place(database)
     await place.people(*PEOPLE)
     crowd = Crowd(place, seed)
     until = time.monotonic() + FUZZ_SECONDS
