@@ -106,9 +106,8 @@ def _put(
         raise StanzaError("not-allowed", f"The contact list is full: {limit} contacts are allowed.")
     rows.put_item(conn, user_id, contact_id, name, groups)
     version = rows.bump_version(conn, user_id)
-    stored = rows.load_item(conn, user_id, contact_id)
-    assert stored is not None
-    return version, stored
+    flags, state = (present.flags, present.state) if present is not None else (0, 0)
+    return version, rows.Item(contact_id, contact, name, flags | rows.LISTED, state, tuple(sorted(groups)))
 
 
 def _only_item(stanza: Stanza) -> Element:

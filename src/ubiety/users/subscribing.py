@@ -173,13 +173,7 @@ def _arrive(
         return
     step = inbound(theirs.state, kind)
     if kind == "subscribe" and step.passes:
-        # Facts §4.1: whoever has as many contacts as are allowed cannot be added by others either.
-        if limits.contacts and not theirs.listed and _is_full(conn, theirs, limits):
-            raise StanzaError("resource-constraint", "This person's contact list is full.")
-        if limits.watchers and rows.count(conn, theirs.user_id).watchers >= limits.watchers:
-            raise StanzaError(
-                "resource-constraint", "This person is watched by as many as the server allows."
-            )
+        _check_room(conn, theirs, limits)
         if auto_authorize or theirs.approved:
             theirs.state = step.state
             _answer(ours, theirs)
@@ -204,6 +198,17 @@ def _check_contacts(conn: Connection, ours: Side, limits: Limits) -> None:
     is_new = ours.row is None or not ours.row.is_contact
     if limits.contacts and is_new and _is_full(conn, ours, limits):
         raise StanzaError("not-allowed", f"The contact list is full: {limits.contacts} are allowed.")
+
+
+def _check_room(conn: Connection, theirs: Side, limits: Limits) -> None:
+    if not limits.contacts and not limits.watchers:
+        return
+    has = rows.count(conn, theirs.user_id)
+    # Facts §4.1: whoever has as many contacts as are allowed cannot be added by others either.
+    if limits.contacts and not theirs.listed and has.contacts >= limits.contacts:
+        raise StanzaError("resource-constraint", "This person's contact list is full.")
+    if limits.watchers and has.watchers >= limits.watchers:
+        raise StanzaError("resource-constraint", "This person is watched by as many as the server allows.")
 
 
 def _is_full(conn: Connection, side: Side, limits: Limits) -> bool:
