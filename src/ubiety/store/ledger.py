@@ -74,6 +74,7 @@ class Ledger:
         self._loop = loop or asyncio.get_running_loop()
         self._on_overload = on_overload
         self._queue: deque[Item] = deque()
+        self._again: list[Entry] = []  # of the batch being settled, to be tried again
         self._unwanted: set[int] = set()  # messages that were refused while their history waited
         self._accepted = 0  # items ever queued, and those of them that are done with: for flush()
         self._done = 0
@@ -94,6 +95,13 @@ class Ledger:
         """Queue a message; ``entry.on_settled(entry, error)`` is called once, unless it is cancelled."""
         entry.state = State.QUEUED
         self._put(entry, self.window)
+        self._weigh(entry.size)
+
+    def retry(self, entry: Entry) -> None:
+        """Queue a message again that could not be written, before newer ones; called by ``on_settled``."""
+        entry.state = State.QUEUED
+        self._again.append(entry)
+        self._accepted += 1
         self._weigh(entry.size)
 
     def cancel(self, entry: Entry) -> bool:
@@ -249,6 +257,8 @@ class Ledger:
         for entry in batch.entries:
             if id(entry) not in kept:
                 self._settle_entry(entry, failed.get(id(entry)))
+        self._queue.extendleft(reversed(self._again))
+        self._again.clear()
         self._release_flushers(outcome.error)
         self._go_on()
 

@@ -102,8 +102,9 @@ class Delivery:
         if self.done:
             return
         if self.holders > 0:  # a client may still acknowledge it; if it goes away we try again
-            if isinstance(error, TROUBLES):
-                self.submit()  # at once: it must not be overtaken on its way to the disk
+            if isinstance(error, TROUBLES) and self.entry is not None:
+                self.submitted = True
+                self.inbox.ledger.retry(self.entry)  # what is newer must not be on disk before it
             return
         self.done = True
         self.inbox.finish(self)

@@ -387,3 +387,26 @@ async def test_a_resumption_does_not_take_messages_from_a_device_that_was_about_
     assert await drain(rig, laptop) == [1, 2, 3, 4]
     assert (await drain(rig, desk))[-1] == 4
     await rig.finish()
+
+
+async def test_messages_that_could_not_be_stored_at_first_are_stored_in_order(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BATCH_ITEMS", 3)  # one message and its two rows of history
+    ann, bob = await pair(rig, True)
+    await bob.sign_in()
+    await rig.calm()
+    with rig.locked():
+        ann.write_to(f"bob@{DOMAIN}")
+        while rig.place.ledger.trouble is None:
+            await asyncio.sleep(0.001)
+        for _ in range(10):
+            ann.write_to(f"bob@{DOMAIN}")
+    stored: list[str] = []
+    query = "SELECT m.origin_id FROM deliveries d JOIN messages m ON m.id = d.message_id ORDER BY m.id"
+    while len(stored) < 11:
+        stored = rig.place.database.read_now(lambda conn: conn.exec_driver_sql(query).scalars().all())
+        assert stored == [f"ann/desk-{number}" for number in range(1, len(stored) + 1)]
+        await asyncio.sleep(0)
+    assert await drain(rig, bob) == list(range(1, 12))
+    await rig.finish()
