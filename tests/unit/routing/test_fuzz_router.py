@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import contextlib
 import itertools
 import os
 import sqlite3
@@ -269,9 +268,9 @@ class Crowd:
     async def _rest(self) -> None:
         async with asyncio.timeout(HANG_SECONDS):
             while True:
-                with contextlib.suppress(StoreError):
+                try:
                     await self.place.settle()
-                if self.place.ledger.trouble is not None:
+                except StoreError:
                     await asyncio.sleep(BUSY_SECONDS)
                     continue
                 if not any(c.replies for c in self.connections.values()):
