@@ -159,6 +159,8 @@ class ClientConnection(asyncio.Protocol):
             return
         data = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
         self._unsent.clear()
+        if transport.is_closing():
+            return  # uvloop refuses writes between the end of a socket and connection_lost
         if self._tls is not None:
             data = self._tls.send(data)
         transport.write(data)

@@ -195,7 +195,11 @@ class C2sService:
     def _flush(self) -> None:
         ready, self._unflushed = self._unflushed, []
         for connection in ready:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception as error:  # noqa: BLE001  one broken connection must not silence the others
+                event("connection_failed", level="error", address=connection.address, reason=str(error))
+                connection.abort()
 
     # -- connections come and go -----------------------------------------------------------------
 
