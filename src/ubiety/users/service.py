@@ -267,6 +267,8 @@ class Users:
 
     def unload_idle(self) -> None:
         """Let go of actors that nobody needs, the longest idle first."""
+        if self._context.ledger.trouble is not None:
+            return  # whoever is loaded anew would not know of rows that are still to be written
         now = self._context.clock.monotonic()
         while len(self._idle) > IDLE_ACTORS:
             address_id, since = next(iter(self._idle.items()))

@@ -389,6 +389,23 @@ async def test_a_resumption_does_not_take_messages_from_a_device_that_was_about_
     await rig.finish()
 
 
+async def test_nobody_is_unloaded_while_the_database_fails(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ubiety.users.service.IDLE_ACTORS", 0)
+    ann, _ = await pair(rig, True)
+    with rig.locked():
+        ann.write_to(f"bob@{DOMAIN}")
+        while rig.place.ledger.trouble is None:
+            await asyncio.sleep(0.001)
+        rig.expire(1000)
+        rig.place.users.unload_idle()
+        assert {user.jid.local for user in rig.users()} == {"ann", "bob"}
+    await rig.calm()
+    rig.place.ledger.forget(0, 0)
+    await rig.calm()
+    rig.place.users.unload_idle()
+    assert {user.jid.local for user in rig.users()} == {"ann"}
+
+
 async def test_messages_that_could_not_be_stored_at_first_are_stored_in_order(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
