@@ -202,6 +202,7 @@ class Crowd:
         self.connections: dict[str, Connection] = {}
         self.sent: list[bytes] = []
         self.pieces = self.ended = self.answers = 0
+        self._locked_until = 0.0
 
     async def arrive(self) -> None:
         """Sign in whoever is not there."""
@@ -227,7 +228,7 @@ class Crowd:
 
     async def batch(self) -> None:
         """Send some pieces from random clients; then all must come to rest and be in order."""
-        if self.inputs.chance.random() < 0.03:
+        if self.inputs.chance.random() < 0.03 and time.monotonic() > self._locked_until + 1.0:
             self._lock(4 * BUSY_SECONDS)
         await self._send_pieces()
         await self._rest()
@@ -240,6 +241,7 @@ class Crowd:
         assert path is not None
         locker = sqlite3.connect(path, isolation_level=None)
         locker.execute("BEGIN IMMEDIATE")
+        self._locked_until = time.monotonic() + seconds
         asyncio.get_running_loop().call_later(seconds, locker.close)
 
     async def _send_pieces(self) -> None:
