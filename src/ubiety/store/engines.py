@@ -45,7 +45,8 @@ def _sqlite_engine(url: URL, busy_timeout: float, is_reader: bool) -> Engine:
             connection.execute("PRAGMA query_only=ON").close()
 
     def begin(conn: Connection) -> None:
-        conn.exec_driver_sql("BEGIN IMMEDIATE")
+        driver: Any = conn.connection.driver_connection  # past SQLAlchemy, which takes ten times as long
+        driver.execute("BEGIN IMMEDIATE")
 
     event.listen(engine, "connect", prepare)
     if not is_reader:
