@@ -289,6 +289,7 @@ class Node:
             counters.active_sessions = counters.composed_sessions = len(self.homes)
             counters.im_sessions = counters.composed_sessions + counters.client_sessions
             counters.ledger_bytes = self.ledger.queued_bytes
+            counters.stored_messages = self.ledger.written
             if self.clock.monotonic() >= slice_ends:
                 before, slice_ends = counters.end_slice(before), slice_ends + SLICE_SECONDS
             await asyncio.sleep(1.0)

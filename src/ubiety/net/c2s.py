@@ -55,6 +55,7 @@ class ClientConnection(asyncio.Protocol):
         self.congested = False
         self.negotiating = True  # no session yet
         self.last_input = 0.0
+        self._is_plain = False  # the login under way is SASL PLAIN
         self.asked = False  # was asked for a sign of life since the last input
         self.address = ""
         self._unsent: list[bytes] = []
@@ -254,7 +255,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _client_state(self, output: out.ClientState) -> None:
         if self.session is not None:
-            self.session.set_inactive(not output.active)
+            inactive = not output.active
+            self._service.context.counters.inactive_sessions += inactive - self.session.inactive
+            self.session.set_inactive(inactive)
 
     def _session_ended(self, _output: out.SessionEnded) -> None:
         session, self.session = self.session, None
@@ -296,6 +299,7 @@ class ClientConnection(asyncio.Protocol):
             self._perform(outputs)
 
     def _credentials_needed(self, output: out.CredentialsNeeded) -> None:
+        self._is_plain = False
         self._run(self._find_credentials(output))
 
     async def _find_credentials(self, output: out.CredentialsNeeded) -> list[Output]:
@@ -306,6 +310,7 @@ class ClientConnection(asyncio.Protocol):
         return self._core.credentials(_keys(account.scram, output.hash_name), self._service.now)
 
     def _password_needed(self, output: out.PasswordNeeded) -> None:
+        self._is_plain = True
         self._run(self._check_password(output))
 
     async def _check_password(self, output: out.PasswordNeeded) -> list[Output]:
@@ -319,7 +324,7 @@ class ClientConnection(asyncio.Protocol):
         return self._core.password_checked(ok, self._service.now)
 
     def _authentication_failed(self, output: out.AuthenticationFailed) -> None:
-        self._service.login_failed(self.address, output.username, self._core.domain)
+        self._service.login_failed(self.address, output.username, self._core.domain, is_plain=self._is_plain)
 
     def _authenticated(self, output: out.Authenticated) -> None:
         self._run(self._authorise(output))

@@ -331,12 +331,13 @@ class C2sService:
         login = await self.context.database.read(rows.load_login, person.address_id)
         return Account(login.scram if login is not None else None, login)
 
-    def login_failed(self, address: str, username: str, domain: str) -> None:
+    def login_failed(self, address: str, username: str, domain: str, *, is_plain: bool) -> None:
         """Count a wrong password against the address and the account."""
         now = self.loop.time()
         self._address_backoff.failed(address, now)
         self._account_backoff.failed(f"{username}@{domain}", now)
-        self.context.counters.scram_failed += 1
+        self.context.counters.plain_failed += is_plain
+        self.context.counters.scram_failed += not is_plain
         event("login_refused", level="warning", address=address, account=f"{username}@{domain}")
 
     async def authorise(self, address: str, login: Authenticated, row: rows.Login | None) -> User | None:

@@ -6,7 +6,6 @@ and works the same with and without uvloop.
 
 import contextlib
 import ssl
-from hashlib import sha256
 
 READ_BYTES = 65_536
 
@@ -70,8 +69,3 @@ class TlsLayer:
     def version(self) -> str:
         """The protocol version, such as "TLSv1.3"; empty during the handshake."""
         return self._object.version() or ""
-
-    def peer_certificate_hash(self) -> bytes | None:
-        """Return the SHA-256 of the peer's certificate, if it gave one."""
-        certificate = self._object.getpeercert(binary_form=True)
-        return sha256(certificate).digest() if certificate else None

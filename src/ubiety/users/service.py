@@ -358,6 +358,7 @@ class Users:
             user.carbon_sessions -= 1
         counters = self._context.counters
         counters.client_sessions -= 1
+        counters.inactive_sessions -= session.inactive
         if not user.sessions:
             counters.online_users -= 1
             self._note_idle(user)
