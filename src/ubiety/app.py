@@ -39,6 +39,7 @@ from ubiety.settings import Settings
 from ubiety.store import audit, domains, epochs, messages, streams, users
 from ubiety.store import settings as setting_rows
 from ubiety.store.database import Database
+from ubiety.store.epochs import COUNTER_BITS
 from ubiety.store.errors import StoreError
 from ubiety.store.ledger import Ledger
 from ubiety.telemetry import Counters, Metrics, event, set_level
@@ -50,8 +51,6 @@ from ubiety.users.registration import Registration
 from ubiety.users.service import DAY, Users
 
 SET_ID = 1
-COUNTER_BITS = 40
-"""Bits of a message number below the epoch: 10^12 messages between two starts."""
 TIDY_SECONDS = 3600.0
 SLICE_SECONDS = 60.0
 CERTIFICATE_SECONDS = 60.0

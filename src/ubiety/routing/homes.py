@@ -6,8 +6,12 @@ domains in the database tells this copy afterwards.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from ubiety.jid import Jid
+
+NOBODY = 0
+"""The set of people who are assigned to no node: they may not sign in."""
 
 
 @dataclass(slots=True)
@@ -21,10 +25,28 @@ class Person:
     set_id: int = 1
 
 
-class Homes:
-    """Who is ours, by address and by id. One instance per node."""
+class Homed(Protocol):
+    """Live state that has a home node: people, later rooms and dialogs (docs: how state joins a home)."""
 
-    def __init__(self, people: Iterable[Person] = (), domains: Iterable[str] = ()) -> None:
+    async def load(self, set_id: int) -> None:
+        """Begin to serve a set; the lease is ours."""
+
+    async def hand_over(self, set_id: int) -> None:
+        """Make everything of a set durable and take no more for it; the lease is still ours."""
+
+    def release(self, set_id: int) -> None:
+        """Serve a set no more, at once: close its streams. The lease may be gone: nothing is written."""
+
+
+class Homes:
+    """Who is ours, by address and by id, and which node serves them. One instance per node."""
+
+    def __init__(self, people: Iterable[Person] = (), domains: Iterable[str] = (), node_id: int = 1) -> None:
+        self.node_id = node_id
+        self.here: set[int] = {node_id}
+        """The sets that this node serves now."""
+        self.serving: dict[int, int] = {}
+        """Set -> the other node that serves it, as last heard."""
         self._by_bare: dict[str, Person] = {}
         self._by_address: dict[int, Person] = {}
         self._by_user: dict[int, Person] = {}
@@ -59,6 +81,14 @@ class Homes:
     def user(self, user_id: int) -> Person | None:
         """Return the person with this user id."""
         return self._by_user.get(user_id)
+
+    def is_here(self, person: Person) -> bool:
+        """Tell whether this node serves a person."""
+        return person.set_id in self.here
+
+    def node_of(self, person: Person) -> int | None:
+        """Return the node that serves a person, as last heard; None when nobody does."""
+        return self.node_id if person.set_id in self.here else self.serving.get(person.set_id)
 
     def __len__(self) -> int:
         return len(self._by_user)

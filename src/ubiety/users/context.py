@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from ubiety.clock import Clock
 from ubiety.routing.homes import Homes, Person
+from ubiety.routing.links import Links
 from ubiety.routing.router import Router
 from ubiety.settings import Settings
 from ubiety.store.database import Database
+from ubiety.store.epochs import COUNTER_BITS
 from ubiety.store.ledger import Ledger
 from ubiety.telemetry import Counters
 from ubiety.users.actor import User
@@ -42,3 +45,9 @@ class Context:
     """The default domain: the server's own address towards its people."""
     hooks: Hooks = field(default_factory=Hooks)
     """Where features join in."""
+    links: Links | None = None
+    """The way to the other nodes; None where there is but one."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Number messages in a new epoch from now on."""
+        self.next_number = count(epoch << COUNTER_BITS).__next__

@@ -1,0 +1,1 @@
+"""Several nodes as one service: the bus, who serves whom, fail-over, services."""

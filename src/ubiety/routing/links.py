@@ -1,0 +1,92 @@
+"""What travels between nodes, and the way there as everything below ``cluster`` sees it.
+
+``cluster/links.py`` implements ``Links``: per node one flow in each direction, in order, resent from the
+first gap (design.md "Between nodes"). Items of one turn of the loop travel as one message.
+"""
+
+from collections.abc import Awaitable, Callable
+from enum import Enum, IntEnum
+from typing import Any, Protocol
+
+Item = tuple[Any, ...]
+"""A kind, then its fields: int, str, bytes, bool, None, lists and tuples of them."""
+
+
+class Kind(IntEnum):
+    """The items. In brackets: the fields after the kind. ``conn`` numbers a connection at its edge."""
+
+    # Stanzas for people whom another node serves (routing/remote.py).
+    STANZA = 1  # (token: 0 when no verdict is awaited, promised: bool, origin address id or 0, packed stanza)
+    VERDICT = 2  # (token, condition: "" delivered, "not-home", or a stanza error's, type, text)
+    STORED = 3  # (recipient address id, epoch, [message numbers]): rows that the sender's home has inserted
+
+    # Presence and what goes with it (users/remote_presence.py).
+    PRESENCE = 10  # (sender full address, tail, [watchers' address ids])
+    PROBE = 11  # (watcher full address, watcher address id, [watched address ids], is temporary)
+    SHOWN = 12  # (watcher address, [(seen full address, tail)])
+    EVENT = 13  # (owner bare address, owner address id, node, content, [watchers' address ids])
+    ROSTER = 14  # (address id of whose roster changed, ...): see users/remote_presence.py
+    POLICY = 15  # (address id of whose policy changed, ...)
+    UNWATCH = 16  # (address id of who looks no more, address id of who was looked at or 0 for all)
+
+    # A client's connection at another node than its home: from the edge (net/remote_session.py) ...
+    EDGE_BIND = 30  # (conn, address id, resource, remote address, secured by)
+    EDGE_STANZA = 31  # (conn, packed stanza)
+    EDGE_ACK = 32  # (conn, h)
+    EDGE_REQUEST = 33  # (conn)
+    EDGE_ANSWERED = 34  # (conn, data)
+    EDGE_STATE = 35  # (conn, inactive: bool)
+    EDGE_ENABLE = 36  # (conn, smid, seconds)
+    EDGE_RESUME = 37  # (conn, address id, smid, h, remote address, secured by)
+    EDGE_CONGESTED = 38  # (conn, congested: bool)
+    EDGE_LOST = 39  # (conn)
+    EDGE_ENDED = 40  # (conn): the client closed its stream properly
+    # ... and from the home (users/remote_edge.py).
+    HOME_BOUND = 50  # (conn, full address or "", condition, text)
+    HOME_WRITE = 51  # (conn, data)
+    HOME_CLOSE = 52  # (conn, condition or None, text)
+    HOME_READING = 53  # (conn, on: bool)
+    HOME_RESUMED = 54  # (conn, full address or "", settled h or None, inbound h, [stanzas to send again])
+
+    # The cluster itself.
+    ASK = 70  # (number, name, value)
+    ANSWER = 71  # (number, is_ok, value or error text)
+    HEARTBEAT = 72  # see cluster/recovery.py
+    CHANGED = 73  # (revision): look into the table of changes
+    HOLD = 74  # see cluster/leases.py
+    SERVING = 75  # ([(set id, epoch)], ...): what a node serves now
+
+
+class LinkEvent(Enum):
+    """What happens to the link to another node."""
+
+    UP = "up"
+    DOWN = "down"
+    RESTARTED = "restarted"  # the other process is a new one: all that it held is gone
+    GAP = "gap"  # presence was shed or lost on the way: both sides show each other anew
+
+
+class NodeUnreachable(Exception):
+    """A node did not answer in time."""
+
+
+class Links(Protocol):
+    """The way to the other nodes. All of it is called in the loop."""
+
+    def send(self, node_id: int, item: Item, *, sheddable: bool = False) -> None:
+        """Queue an item. Never waits. ``sheddable``: it may be dropped, then the other side gets a GAP."""
+
+    def handle(self, kind: Kind, receive: Callable[[int, Item], None]) -> None:
+        """Have ``receive(node_id, item)`` called for each item of a kind, in the order of sending."""
+
+    async def ask(self, node_id: int, name: str, value: Any, seconds: float = 5.0) -> Any:
+        """Ask a node and return its answer. Raises NodeUnreachable, or ValueError with the other's words."""
+
+    def answer(self, name: str, fn: Callable[[int, Any], Awaitable[Any]]) -> None:
+        """Answer what others ask under a name with ``await fn(node_id, value)``."""
+
+    def is_up(self, node_id: int) -> bool:
+        """Tell whether a node was heard of lately."""
+
+    def watch(self, notice: Callable[[int, LinkEvent], None]) -> None:
+        """Have ``notice(node_id, event)`` called when a link changes."""
