@@ -39,16 +39,20 @@ class Node:
         domain: str = DOMAIN,
         database_url: str | None = None,
         environment: Mapping[str, str] | None = None,
+        host: str = HOST,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.data = data
         self.domain = domain
+        self.host = host
+        self._prefix = list(prefix)  # what runs the process somewhere else, such as in a network namespace
         self.ports: dict[str, int] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self.log = data.parent / f"{data.name}.log"
         self._environment = {
             **os.environ,
             "UBIETY_DATA": str(data),
-            "UBIETY_LISTEN": HOST,
+            "UBIETY_LISTEN": host,
             "UBIETY_C2S_PORT": "0",
             "UBIETY_C2S_TLS_PORT": "0",
             "UBIETY_API_PORT": "0",
@@ -61,7 +65,7 @@ class Node:
     @property
     def place(self) -> Place:
         """Where clients connect."""
-        return Place(HOST, self.ports["c2s"], self.ports["c2s_tls"], self.domain)
+        return Place(self.host, self.ports["c2s"], self.ports["c2s_tls"], self.domain)
 
     @property
     def pid(self) -> int:
@@ -72,7 +76,7 @@ class Node:
     def start(self, seconds: float = 60.0) -> None:
         """Start the process and wait until it listens; raises NodeError with its log when it does not."""
         (self.data / "run" / "ports.json").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "ubiety.cli.main", "serve"]
+        command = [*self._prefix, sys.executable, "-m", "ubiety.cli.main", "serve"]
         command += ["--data", str(self.data), "--domain", self.domain]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -150,7 +154,7 @@ class Node:
         except (OSError, ValueError):
             return False
         self.ports = {name: port for name, port in ports.items() if isinstance(port, int)}
-        return all(_is_open(port) for port in self.ports.values())
+        return all(_is_open(self.host, port) for port in self.ports.values())
 
     def _end(self, sign: signal.Signals) -> None:
         if self.process is None:
@@ -165,10 +169,10 @@ class Node:
         self.process = None
 
 
-def _is_open(port: int) -> bool:
+def _is_open(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex((HOST, port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 class NodeFactory:

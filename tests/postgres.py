@@ -36,8 +36,9 @@ class PostgresError(Exception):
 class Postgres:
     """One running cluster in a temporary directory."""
 
-    def __init__(self, directory: Path, port: int = 0) -> None:
+    def __init__(self, directory: Path, port: int = 0, network: str = "") -> None:
         self.directory = directory
+        self.network = network  # "ADDRESS/BITS" of a network that is served as well
         self.data = directory / "data"
         self.log = directory / "log"
         self.port = port or _free_port()
@@ -51,12 +52,15 @@ class Postgres:
         self.give(self.directory)
         self.directory.chmod(0o755)
         self._run("initdb", "-D", str(self.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        if self.network:
+            with (self.data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {self.network} trust\n")
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
         options = {
             "port": self.port,
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": ",".join(filter(None, ("127.0.0.1", self.network.partition("/")[0]))),
             "unix_socket_directories": self.directory,
             "fsync": "on",
             "max_connections": 50,
@@ -154,11 +158,11 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Postgres]:
+def running(network: str = "") -> Iterator[Postgres]:
     """Run a cluster of one's own, for tests that stop it."""
     # Not below pytest's temporary directory: that one is closed to other users.
     directory = Path(tempfile.mkdtemp(prefix="ubiety-pg-"))
-    server = Postgres(directory)
+    server = Postgres(directory, network=network)
     try:
         server.create()
         server.start()

@@ -82,6 +82,11 @@ class Client:
         assert self._wire is not None, "not connected"
         return self._wire
 
+    @property
+    def has_wire(self) -> bool:
+        """Tell whether there ever was a connection."""
+        return self._wire is not None
+
     async def connect(self, tls: str = "starttls") -> Tag:
         """Open a stream over "starttls", "direct" TLS or "none"; returns the stream features."""
         context = trusting_context()

@@ -37,6 +37,7 @@ class Wire(asyncio.Protocol):
         self.on_tag: Callable[[Tag], bool] | None = None
         self.on_lost: Callable[[], None] | None = None
         self.is_lost = False
+        self.heard = 0  # how often something came
         self.fault: Exception | None = None
         self.transport: asyncio.Transport | None = None
         self._news = asyncio.Event()
@@ -133,6 +134,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read the peer's XML (called by asyncio)."""
+        self.heard += 1
         try:
             self._reader.feed(data)
         except (expat.ExpatError, AssertionError) as error:
