@@ -16,8 +16,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x0B1E7
 
 
-def upgrade(conn: Connection) -> None:
-    """Apply the revisions that are missing, in the caller's transaction.
+def upgrade(conn: Connection, target: str = "head") -> None:
+    """Apply the revisions that are missing, in the caller's transaction; ``target``: up to which.
 
     Raises ``SchemaTooNew`` when the database knows a revision that this release does not.
     """
@@ -28,7 +28,7 @@ def upgrade(conn: Connection) -> None:
     if here is not None and here not in known_revisions():
         raise SchemaTooNew(f"the database has revision {here}; this release knows up to {newest_revision()}")
     if here != newest_revision():
-        command.upgrade(config, "head")
+        command.upgrade(config, target)
 
 
 def revision(conn: Connection) -> str | None:

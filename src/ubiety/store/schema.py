@@ -295,3 +295,69 @@ tokens = Table(
     Column("created", Double, nullable=False),
     sqlite_autoincrement=True,
 )
+
+redundancy_groups = Table(
+    "redundancy_groups",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("ha_enabled", Boolean, nullable=False, server_default=false()),
+    sqlite_autoincrement=True,
+)
+
+#: ``id`` is also the id of the set of people assigned to the node (``users.set_id``; 0: to none).
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("group_id", BigInteger, ForeignKey("redundancy_groups.id"), nullable=False),
+    Column("is_publisher", Boolean, nullable=False, server_default=false()),
+    Column("address", Text, nullable=False, server_default=""),
+    Column("ports", Text, nullable=False, server_default="{}"),
+    Column("state", Text, nullable=False, server_default="Unknown"),
+    Column("reason", Text, nullable=False, server_default="Unknown"),
+    Column("state_since", Double, nullable=False, server_default=text("0")),
+    Column("release", Text, nullable=False, server_default=""),
+    Column("boot", Text, nullable=False, server_default=""),
+    Column("started", Double, nullable=False, server_default=text("0")),
+    Column("draining", Boolean, nullable=False, server_default=false()),
+)
+
+node_services = Table(
+    "node_services",
+    metadata,
+    Column("node_id", Integer, ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("activated", Boolean, nullable=False, server_default=true()),
+    Column("stopped", Boolean, nullable=False, server_default=false()),
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("node_id", Integer, ForeignKey("nodes.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("raised", Double, nullable=False),
+    Column("cleared", Double),
+    Index("ix_alarms_node_id_name", "node_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+#: What other nodes have to read again. ``xact`` is the transaction that wrote the row (see ``changes``).
+changes = Table(
+    "changes",
+    metadata,
+    Column("revision", Identity, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("ref_id", BigInteger, nullable=False, server_default=text("0")),
+    Column("at", Double, nullable=False),
+    Column("xact", BigInteger, nullable=False),
+    Index("ix_changes_xact", "xact"),
+    Index("ix_changes_at", "at"),
+    sqlite_autoincrement=True,
+)
