@@ -43,6 +43,10 @@ class Config:
     domain: str
     """The default domain: people's bare user ids belong to it."""
     node: str = "node1"
+    group: str = ""
+    """The presence redundancy group that this node joins when it is new; empty: one of its own."""
+    address: str = ""
+    """The public host name or address of this node, to which other nodes may send its clients."""
     hosts: tuple[str, ...] = DEFAULT_HOSTS
     c2s_port: int = 5222
     c2s_tls_port: int = 5223
@@ -120,6 +124,8 @@ class _Key:
 KEYS = (
     _Key("domain", "node", "domain", "UBIETY_DOMAIN", "The default domain. Set at the first start."),
     _Key("node", "node", "name", "UBIETY_NODE", "Name of this node, unique in its cluster."),
+    _Key("group", "node", "group", "UBIETY_GROUP", "Redundancy group that it joins when it is new."),
+    _Key("address", "node", "address", "UBIETY_ADDRESS", "Public host name of this node, for its clients."),
     _Key("hosts", "listen", "hosts", "UBIETY_LISTEN", "Addresses to listen on; :: is every IPv6 address."),
     _Key(
         "c2s_port", "listen", "c2s_port", "UBIETY_C2S_PORT", "Clients that begin with STARTTLS; 0: any free."
