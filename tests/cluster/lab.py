@@ -9,6 +9,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import sys
 from types import TracebackType
 
 import pytest
@@ -17,20 +18,34 @@ _NETS = itertools.count(1)
 
 
 class Machine:
-    """A network namespace with one cable to the lab's bridge."""
+    """A network namespace with one cable to the lab's bridge; `delay` makes it a long one (milliseconds)."""
 
-    def __init__(self, lab: Lab, number: int) -> None:
+    def __init__(self, lab: Lab, number: int, delay: float = 0.0) -> None:
         self._lab = lab
         self.name = f"{lab.bridge}n{number}"
         self.address = f"{lab.net}.{number + 1}"
         self._cable = f"{lab.bridge}v{number}"
+        self._relay: subprocess.Popen[str] | None = None
         _ip("netns", "add", self.name)
+        if delay:
+            self._lay_long_cable(delay)
+        else:
+            self._lay_cable()
+
+    def _lay_cable(self) -> None:
         _ip("link", "add", self._cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
         self.inside("ip", "address", "add", f"{self.address}/24", "dev", "eth0")
         for device in ("lo", "eth0"):
             self.inside("ip", "link", "set", device, "up")
         self.plug()
         _ip("link", "set", self._cable, "up")
+
+    def _lay_long_cable(self, delay: float) -> None:
+        words = [self.name, f"{self.address}/24", self._lab.bridge, self._cable, str(delay)]
+        command = [sys.executable, "-m", "tests.cluster.delay", *words]
+        self._relay = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._relay.stdout is not None
+        assert self._relay.stdout.readline() == "up\n", "the slow line did not come up"
 
     @property
     def prefix(self) -> list[str]:
@@ -51,6 +66,9 @@ class Machine:
 
     def close(self) -> None:
         """Remove the machine; the cable goes with it."""
+        if self._relay is not None:
+            self._relay.kill()
+            self._relay.wait()
         subprocess.run(["ip", "link", "del", self._cable], check=False, capture_output=True)
         subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
 
@@ -69,9 +87,9 @@ class Lab:
         _ip("address", "add", f"{self.address}/24", "dev", self.bridge)
         _ip("link", "set", self.bridge, "up")
 
-    def add(self) -> Machine:
-        """Return a new machine."""
-        machine = Machine(self, len(self.machines) + 1)
+    def add(self, delay: float = 0.0) -> Machine:
+        """Return a new machine, `delay` milliseconds away in each direction."""
+        machine = Machine(self, len(self.machines) + 1, delay)
         self.machines.append(machine)
         return machine
 
