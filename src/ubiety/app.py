@@ -24,6 +24,8 @@ from ubiety.admin.problems import Problem
 from ubiety.admin.server import ApiServer
 from ubiety.admin.system import AUDIT_DAYS, LOG_LEVEL
 from ubiety.clock import SystemClock
+from ubiety.cluster import topology
+from ubiety.cluster.topology import Topology
 from ubiety.conditions import StanzaError
 from ubiety.config import Config
 from ubiety.declared import SETTINGS
@@ -36,7 +38,7 @@ from ubiety.net.service import C2sService
 from ubiety.routing.homes import Homes, Person
 from ubiety.routing.router import Router
 from ubiety.settings import Settings
-from ubiety.store import audit, domains, epochs, messages, streams, users
+from ubiety.store import audit, changes, domains, epochs, messages, nodes, streams, users
 from ubiety.store import settings as setting_rows
 from ubiety.store.database import Database
 from ubiety.store.epochs import COUNTER_BITS
@@ -50,7 +52,6 @@ from ubiety.users.iq import Queries
 from ubiety.users.registration import Registration
 from ubiety.users.service import DAY, Users
 
-SET_ID = 1
 TIDY_SECONDS = 3600.0
 SLICE_SECONDS = 60.0
 CERTIFICATE_SECONDS = 60.0
@@ -81,6 +82,9 @@ class Node:
             config.hostnames,
         )
         self.homes = Homes()
+        self.boot = secrets.token_hex(8)
+        """Names this run of the process."""
+        self.topology = Topology()
         self.database: Database
         self.sessions: LiveSessions
         self.policies: LivePolicies
@@ -108,6 +112,7 @@ class Node:
         event("node_started", version=__version__, node=self.config.node, ports=self._ports)
 
     async def _load(self) -> None:
+        await self._register()
         await self.database.write(_ensure_domain, self.config.domain, self.clock.now())
         stored = await self.database.read(setting_rows.load)
         for problem in self.settings.load(stored):
@@ -118,8 +123,17 @@ class Node:
         people = await self.database.read(lambda conn: list(users.all_people(conn)))
         for row in people:
             self.homes.put(_person(row))
-        epoch = await self.database.write(epochs.next_epoch, SET_ID, self.config.node)
+        epoch = await self.database.write(epochs.next_epoch, self.homes.node_id, self.config.node)
         self._next_number = itertools.count(epoch << COUNTER_BITS).__next__
+
+    async def _register(self) -> None:
+        """Take this node's place among the nodes; its id is also the id of the set that it serves."""
+        self.horizon = await self.database.read(changes.horizon)
+        about = self.config.group, self.config.address
+        row = await self.database.write(_register, self.config.node, self.boot, self.started, *about)
+        self.homes.node_id = row.id
+        self.homes.here = {row.id}
+        self.topology = await self.database.read(topology.load)
 
     async def _compose(self) -> None:
         loop = asyncio.get_running_loop()
@@ -174,6 +188,7 @@ class Node:
         self._servers = [*c2s, *tls, *web]
         self._ports = {"c2s": port_of(c2s), "c2s_tls": port_of(tls), "api": port_of(web)}
         self._write_ports()
+        await self.database.write(nodes.set_ports, self.homes.node_id, self._ports)
 
     def _write_ports(self) -> None:
         path = self.config.ports_file
@@ -302,6 +317,13 @@ class Node:
 
 def _person(row: users.Person) -> Person:
     return Person(row.user_id, row.address_id, parse(row.jid), bool(row.enabled), row.set_id)
+
+
+def _register(conn: Any, name: str, boot: str, now: float, group: str, address: str) -> nodes.NodeRow:
+    known = nodes.list_all(conn)
+    if conn.dialect.name == "sqlite" and known:  # there is only one, whatever it is called now
+        nodes.rename(conn, known[0].id, name)
+    return nodes.register(conn, name, __version__, boot, now, group=group, address=address)
 
 
 def _ensure_domain(conn: Any, name: str, now: float) -> None:

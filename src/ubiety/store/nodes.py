@@ -45,6 +45,7 @@ SET_STATE = Sql(
     "UPDATE nodes SET state = :state, reason = :reason, state_since = :at WHERE id = :id"
     " AND (state <> :state OR reason <> :reason)"
 )
+RENAME = Sql("UPDATE nodes SET name = :name WHERE id = :id")
 SET_PORTS = Sql("UPDATE nodes SET ports = :ports WHERE id = :id")
 SET_DRAINING = Sql("UPDATE nodes SET draining = :draining WHERE id = :id")
 SET_PUBLISHER = Sql("UPDATE nodes SET is_publisher = (id = :id)")
@@ -163,6 +164,12 @@ def set_state(conn: Connection, node_id: int, state: str, reason: str, now: floa
     if changed:
         changes.note(conn, changes.TOPOLOGY)
     return changed
+
+
+def rename(conn: Connection, node_id: int, name: str) -> None:
+    """Give a node another name. Raises ``Conflict`` when it is taken."""
+    RENAME.run(conn, id=node_id, name=name)
+    changes.note(conn, changes.TOPOLOGY)
 
 
 def set_ports(conn: Connection, node_id: int, ports: Mapping[str, int]) -> None:
