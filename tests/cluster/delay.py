@@ -1,11 +1,12 @@
 """A slow line: `python -m tests.cluster.delay NETNS ADDRESS BRIDGE DEVICE MILLISECONDS`.
 
-Carries Ethernet frames between a TAP device inside a network namespace and one on a bridge, each frame after a
-delay: the kernels that tests run on often have no netem. Prints a line when the line is up.
+Carries Ethernet frames between a TAP device inside a network namespace and one on a bridge, each frame after
+a delay: the kernels that tests run on often have no netem. Prints a word when the line is up.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import heapq
@@ -22,7 +23,7 @@ _FRAME = 65_536
 
 
 def open_tap(name: str) -> int:
-    """Make a TAP device in the current namespace and return its descriptor; it is gone when that is closed."""
+    """Make a TAP device in the current namespace and return its descriptor; closing it removes it."""
     descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH", name.encode(), _IFF_TAP | _IFF_NO_PI))
     return descriptor
@@ -54,7 +55,7 @@ def relay(one: int, other: int, seconds: float) -> None:
 
 
 def _read_all(source: int) -> list[bytes]:
-    frames = []
+    frames: list[bytes] = []
     while len(frames) < 100:
         try:
             frames.append(os.read(source, _FRAME))
@@ -64,10 +65,8 @@ def _read_all(source: int) -> list[bytes]:
 
 
 def _write(target: int, frame: bytes) -> None:
-    try:
+    with contextlib.suppress(BlockingIOError):  # a full device drops frames, as a line does
         os.write(target, frame)
-    except BlockingIOError:
-        pass  # a full device drops frames, as a line does
 
 
 def main() -> None:
