@@ -50,7 +50,7 @@ class Client:
     def is_running(self) -> bool:
         """Whether a node answers on the socket."""
         try:
-            with _short_path(self.data_dir / SOCKET_NAME) as path, socket.socket(socket.AF_UNIX) as probe:
+            with short_path(self.data_dir / SOCKET_NAME) as path, socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(2)
                 probe.connect(path)
         except OSError:
@@ -72,7 +72,7 @@ class Client:
 
     def _open(self) -> httpx.Client:
         if self._http is None:
-            path = self._stack.enter_context(_short_path(self.data_dir / SOCKET_NAME))
+            path = self._stack.enter_context(short_path(self.data_dir / SOCKET_NAME))
             transport = httpx.HTTPTransport(uds=path)
             self._http = httpx.Client(transport=transport, base_url="http://node", timeout=TIMEOUT)
         return self._http
@@ -104,7 +104,7 @@ def _refusal(answer: httpx.Response) -> CommandError:
 
 
 @contextmanager
-def _short_path(path: Path) -> Iterator[str]:
+def short_path(path: Path) -> Iterator[str]:
     """A path to the socket that fits into the kernel's limit, by way of a descriptor of its directory."""
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH or not path.parent.is_dir():
         yield str(path)

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from ubiety import __version__
-from ubiety.cli import installation, node, people, policy
+from ubiety.cli import cluster, installation, node, people, policy
 from ubiety.cli.client import CommandError
 from ubiety.cli.output import console, print_line
 from ubiety.config import ConfigError
@@ -23,6 +23,7 @@ for command in (node.serve, node.status, node.check, node.announce):
 for group in (
     people.app,
     policy.app,
+    cluster.app,
     installation.domain_app,
     installation.setting_app,
     installation.session_app,
