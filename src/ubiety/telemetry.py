@@ -76,6 +76,12 @@ class Counters:
     refused_connections: int = counter("", "Connections refused by pace or limits.")
     stream_errors: int = counter("", "Streams that this node ended with an error.")
     api_requests: int = counter("", "Requests to the administration interface.")
+    bus_messages_in: int = counter("", "Bus messages received from other nodes.")
+    bus_messages_out: int = counter("", "Bus messages sent to other nodes.")
+    bus_items_in: int = counter("", "Items (stanzas, presence, questions ...) received from other nodes.")
+    bus_items_out: int = counter("", "Items sent to other nodes.")
+    bus_resent: int = counter("", "Bus messages sent again because they were not acknowledged.")
+    bus_gaps: int = counter("", "Times that presence was lost between nodes and shown anew.")
 
     def end_slice(self, messages_before: int) -> int:
         """Ends a slice of 60 s that began at `messages_before`; returns where the next one begins."""
