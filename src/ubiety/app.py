@@ -24,12 +24,12 @@ from ubiety.admin.problems import Problem
 from ubiety.admin.server import ApiServer
 from ubiety.admin.system import AUDIT_DAYS, LOG_LEVEL
 from ubiety.clock import SystemClock
-from ubiety.cluster import topology
-from ubiety.cluster.topology import Topology
+from ubiety.cluster import directory
+from ubiety.cluster.changes import Changes
+from ubiety.cluster.topology import TopologyCopy
 from ubiety.conditions import StanzaError
 from ubiety.config import Config
 from ubiety.declared import SETTINGS
-from ubiety.jid import parse
 from ubiety.net.authority import CertificateError
 from ubiety.net.c2s import ClientConnection
 from ubiety.net.certificates import Certificates
@@ -84,7 +84,7 @@ class Node:
         self.homes = Homes()
         self.boot = secrets.token_hex(8)
         """Names this run of the process."""
-        self.topology = Topology()
+        self.topology = TopologyCopy()
         self.database: Database
         self.sessions: LiveSessions
         self.policies: LivePolicies
@@ -109,6 +109,8 @@ class Node:
         self._spawn(self._tidy())
         self._spawn(self._count())
         self._spawn(self._watch_certificate())
+        if not self.database.is_sqlite:
+            self._spawn(self.changes.run())
         event("node_started", version=__version__, node=self.config.node, ports=self._ports)
 
     async def _load(self) -> None:
@@ -122,18 +124,18 @@ class Node:
         await self.domains_changed()
         people = await self.database.read(lambda conn: list(users.all_people(conn)))
         for row in people:
-            self.homes.put(_person(row))
+            self.homes.put(directory.known(row))
         epoch = await self.database.write(epochs.next_epoch, self.homes.node_id, self.config.node)
         self._next_number = itertools.count(epoch << COUNTER_BITS).__next__
 
     async def _register(self) -> None:
         """Take this node's place among the nodes; its id is also the id of the set that it serves."""
-        self.horizon = await self.database.read(changes.horizon)
+        self._horizon = await self.database.read(changes.horizon)
         about = self.config.group, self.config.address
         row = await self.database.write(_register, self.config.node, self.boot, self.started, *about)
         self.homes.node_id = row.id
         self.homes.here = {row.id}
-        self.topology = await self.database.read(topology.load)
+        await self.topology.refresh(self.database)
 
     async def _compose(self) -> None:
         loop = asyncio.get_running_loop()
@@ -162,6 +164,8 @@ class Node:
         self.router.routes = [self.users, Host(self.context, queries)]
         self.sessions = LiveSessions(self.context, self.users)
         self.policies = LivePolicies(self.context)
+        self.people = directory.People(self.context, self.users.forget, self.sessions.end_user)
+        self.changes = self._make_changes()
         self.service = C2sService(
             self.context,
             self.users,
@@ -170,6 +174,25 @@ class Node:
             accounts,
             features.stream_feature,
             loop,
+        )
+
+    def _make_changes(self) -> Changes:
+        async def settings(_: object) -> None:
+            stored = await self.database.read(setting_rows.load)
+            await directory.take_over_settings(self.settings, stored)
+
+        return Changes(
+            self.database,
+            self.clock,
+            self._horizon,
+            {
+                changes.TOPOLOGY: lambda _: self.topology.refresh(self.database),
+                changes.SETTINGS: settings,
+                changes.DOMAINS: lambda _: self.domains_changed(),
+                changes.PEOPLE: self.people.refresh,
+                changes.POLICY: self.people.refresh_policies,
+            },
+            lambda: self.topology.value.others(self.homes.node_id),
         )
 
     async def _listen(self) -> None:
@@ -231,22 +254,7 @@ class Node:
 
     async def people_changed(self, address_ids: Sequence[int]) -> None:
         """Take over from the database who was added, changed or deleted."""
-        for address_id in address_ids:
-            login = await self.database.read(users.load_login, address_id)
-            known = self.homes.at(address_id)
-            actor = self.context.actors.get(address_id)
-            if login is None:
-                if known is not None:
-                    self.homes.remove(known.user_id)
-            else:
-                person = Person(login.user_id, address_id, parse(login.jid), login.enabled, login.set_id)
-                self.homes.put(person)
-                if actor is not None:
-                    actor.person = person
-                    actor.policy = self.users.policy_of(login)
-            if actor is not None and (login is None or not login.enabled or login.jid != actor.jid.bare):
-                await self.sessions.end_user(actor, "not-authorized", "This account may not sign in.")
-                self.users.forget(actor)
+        await self.people.refresh(address_ids)
 
     async def domains_changed(self) -> None:
         """Read the table of domains again."""
@@ -313,10 +321,6 @@ class Node:
         while True:
             await asyncio.sleep(CERTIFICATE_SECONDS)
             await asyncio.to_thread(self.certificates.refresh)
-
-
-def _person(row: users.Person) -> Person:
-    return Person(row.user_id, row.address_id, parse(row.jid), bool(row.enabled), row.set_id)
 
 
 def _register(conn: Any, name: str, boot: str, now: float, group: str, address: str) -> nodes.NodeRow:

@@ -1,11 +1,12 @@
 """The nodes of the cluster and their groups, as one immutable value that is replaced when it changes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
 from ubiety.store import nodes
+from ubiety.store.database import Database
 from ubiety.store.nodes import MAX_GROUP_NODES, GroupRow, NodeRow
 
 
@@ -144,3 +145,23 @@ def load(conn: Connection) -> Topology:
         rows = nodes.list_all(conn)
         if {row.group_id for row in rows} <= {group.id for group in groups}:
             return compose(groups, rows)
+
+
+class TopologyCopy:
+    """The topology as this node knows it; whoever keeps to it is told when it changes."""
+
+    def __init__(self) -> None:
+        self.value = Topology()
+        self._watchers: list[Callable[[Topology], None]] = []
+
+    def watch(self, notice: Callable[[Topology], None]) -> None:
+        """Have ``notice(topology)`` called in the loop after each change."""
+        self._watchers.append(notice)
+
+    async def refresh(self, database: Database) -> None:
+        """Read it again. Raises StoreError."""
+        found = await database.read(load)
+        if found != self.value:
+            self.value = found
+            for notice in list(self._watchers):
+                notice(found)

@@ -28,6 +28,10 @@ NOTE = Sql(
     "INSERT INTO changes (kind, ref_id, at, xact) VALUES (:kind, :ref_id,"
     " EXTRACT(EPOCH FROM clock_timestamp()), pg_current_xact_id()::text::bigint)"
 )
+NOTE_USER = Sql(
+    "INSERT INTO changes (kind, ref_id, at, xact) SELECT :kind, address_id,"
+    " EXTRACT(EPOCH FROM clock_timestamp()), pg_current_xact_id()::text::bigint FROM users WHERE id = :id"
+)
 READ = Sql(
     "WITH oldest AS (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xact)"
     " SELECT oldest.xact, c.revision, c.kind, c.ref_id"
@@ -53,10 +57,22 @@ class Seen(NamedTuple):
     """In the order in which they were written; some may have been given before."""
 
 
+NOTED = "changes_noted"
+"""Key in a connection's ``info``: something was noted since its last commit."""
+
+
 def note(conn: Connection, kind: str, *ref_ids: int) -> None:
     """Have the other nodes read something again once this transaction is committed."""
     if conn.dialect.name != "sqlite":
         NOTE.run_many(conn, [{"kind": kind, "ref_id": ref_id} for ref_id in ref_ids or (0,)])
+        conn.info[NOTED] = True
+
+
+def note_user(conn: Connection, kind: str, user_id: int) -> None:
+    """The same for one person by ``users.id``; before the row is deleted."""
+    if conn.dialect.name != "sqlite":
+        NOTE_USER.run(conn, kind=kind, id=user_id)
+        conn.info[NOTED] = True
 
 
 def horizon(conn: Connection) -> int:

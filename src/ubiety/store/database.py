@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from sqlalchemy.engine import URL, make_url
 
+from ubiety.store.changes import NOTED
 from ubiety.store.engines import make_engine
 from ubiety.store.errors import CommitUnknown, DatabaseUnavailable, StoreError, translate
 from ubiety.store.lanes import Call, Lane, run_each
@@ -48,6 +49,8 @@ class Database:
         self.writer_lock = threading.Lock()
         self._write_engine = make_engine(self.url, busy_timeout, is_reader=False)
         self._read_engine = make_engine(self.url, busy_timeout, is_reader=True)
+        #: Called (in any thread) after a commit of which other nodes have to know: see ``changes``.
+        self.on_noted: Callable[[], None] = lambda: None
         self._held = threading.local()
         self._all_held: list[Connection] = []
         self._readers = Lane("database-read", readers, lambda calls: run_each(calls, self._read))
@@ -148,11 +151,17 @@ class Database:
 
     def _write_held(self, fn: Callable[[Connection], T]) -> T:
         with self._locked(), self._translated(), self._own_connection(self._write_engine) as conn:
-            return _in_transaction(conn, fn)
+            return self._in_transaction(conn, fn)
 
     def _write_pooled(self, fn: Callable[[Connection], T]) -> T:
         with self._locked(), self._translated(), self._write_engine.connect() as conn:
-            return _in_transaction(conn, fn)
+            return self._in_transaction(conn, fn)
+
+    def _in_transaction(self, conn: Connection, fn: Callable[[Connection], T]) -> T:
+        result = _in_transaction(conn, fn)
+        if conn.info.pop(NOTED, False):
+            self.on_noted()
+        return result
 
     # -- both ----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from ubiety.store import changes
 from ubiety.store.errors import Conflict
 from ubiety.store.sql import Sql
 
@@ -53,6 +54,7 @@ def add(conn: Connection, name: str, now: float, *, kind: str = "local", is_defa
     if is_default:
         CLEAR_DEFAULT.run(conn)
     INSERT.run(conn, name=name, kind=kind, is_default=is_default or first, created=now)
+    changes.note(conn, changes.DOMAINS)
     made = find(conn, name)
     assert made is not None
     return made
@@ -63,6 +65,7 @@ def make_default(conn: Connection, name: str) -> bool:
     if find(conn, name) is None:
         return False
     CLEAR_DEFAULT.run(conn)
+    changes.note(conn, changes.DOMAINS)
     return MAKE_DEFAULT.run(conn, name=name) > 0
 
 
@@ -79,6 +82,7 @@ def delete(conn: Connection, name: str) -> bool:
         raise Conflict(f"{people} people still belong to {name}")
     if found.is_default:
         raise Conflict(f"{name} is the default domain")
+    changes.note(conn, changes.DOMAINS)
     return DELETE.run(conn, id=found.id) > 0
 
 

@@ -30,6 +30,12 @@ def next_epoch(conn: Connection, set_id: int, owner: str) -> int:
     return epoch
 
 
+def take_number(conn: Connection) -> int:
+    """Return an epoch for the numbers of messages alone, greater than every number given out before."""
+    epoch: int = NEXT.value(conn, set_id=COUNTER_SET)
+    return epoch
+
+
 def find(conn: Connection, set_id: int) -> tuple[str, int] | None:
     """Return (owner, epoch) of a set that was ever served."""
     row = FIND.one(conn, set_id=set_id)

@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection
 
+from ubiety.store import changes
 from ubiety.store.sql import Sql
 
 ALL = Sql("SELECT name, value FROM settings ORDER BY name")
@@ -20,8 +21,10 @@ def load(conn: Connection) -> dict[str, str]:
 def put(conn: Connection, name: str, value: str) -> None:
     """Store one value (JSON text)."""
     PUT.run(conn, name=name, value=value)
+    changes.note(conn, changes.SETTINGS)
 
 
 def delete(conn: Connection, name: str) -> bool:
     """Back to the default; False if it was not stored."""
+    changes.note(conn, changes.SETTINGS)
     return DELETE.run(conn, name=name) > 0

@@ -2,12 +2,12 @@
 
 import re
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from ubiety.store import addresses
+from ubiety.store import addresses, changes
 from ubiety.store.archive_prefs import Prefs
 from ubiety.store.archive_prefs import load as load_prefs
 from ubiety.store.errors import Conflict, Stale
@@ -48,6 +48,10 @@ PEOPLE = Sql(
     "SELECT u.address_id, a.jid, u.id, u.enabled, u.set_id, u.revision FROM users u"
     " JOIN addresses a ON a.id = u.address_id WHERE u.id > :after ORDER BY u.id LIMIT :limit"
 )
+PERSON = Sql(
+    "SELECT u.address_id, a.jid, u.id, u.enabled, u.set_id, u.revision FROM users u"
+    " JOIN addresses a ON a.id = u.address_id WHERE u.address_id = :address_id"
+)
 INSERT = Sql(
     f"INSERT INTO users (address_id, userid, domain_id, {', '.join(PROFILE)}, set_id, auth, created)"
     f" VALUES (:address_id, :userid, :domain_id, {', '.join(':' + name for name in PROFILE)}, :set_id, :auth,"
@@ -55,6 +59,9 @@ INSERT = Sql(
 )
 SET_ENABLED = Sql("UPDATE users SET enabled = :enabled, revision = revision + 1 WHERE id = :id")
 SET_SCRAM = Sql("UPDATE users SET scram = :scram, revision = revision + 1 WHERE id = :id")
+ASSIGN = Sql(
+    "UPDATE users SET set_id = :to_set, revision = revision + 1 WHERE id = :id AND set_id = :from_set"
+)
 SET_LOGIN = Sql("UPDATE users SET last_login = :at WHERE id = :id")
 SET_SEEN = Sql("UPDATE users SET last_seen = :at, last_status = :status WHERE id = :id")
 REVISION = Sql("SELECT revision FROM users WHERE id = :id")
@@ -217,6 +224,12 @@ def all_people(conn: Connection, page: int = 10_000) -> Iterator[Person]:
         after = rows[-1][2]
 
 
+def find_people(conn: Connection, address_ids: Sequence[int]) -> list[Person]:
+    """Return what the directory in memory keeps of these people; those who are gone are left out."""
+    found = [PERSON.one(conn, address_id=address_id) for address_id in address_ids]
+    return [Person(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in found if row]
+
+
 def create(
     conn: Connection,
     jid: str,
@@ -241,6 +254,7 @@ def create(
         created=now,
         **values,
     )
+    changes.note(conn, changes.PEOPLE, address_id)
     return made
 
 
@@ -283,22 +297,31 @@ def count(conn: Connection) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def update(conn: Connection, user_id: int, changes: Mapping[str, str]) -> bool:
+def update(conn: Connection, user_id: int, profile: Mapping[str, str]) -> bool:
     """Change columns named in ``PROFILE`` and bump the revision; False if there is no such person."""
-    checked = _checked(changes)
+    checked = _checked(profile)
     sets = "".join(f"{name} = :{name}, " for name in checked)
     statement = Sql(f"UPDATE users SET {sets}revision = revision + 1 WHERE id = :id")
+    changes.note_user(conn, changes.PEOPLE, user_id)
     return statement.run(conn, id=user_id, **checked) > 0
 
 
 def set_enabled(conn: Connection, user_id: int, enabled: bool) -> bool:
     """Let a person in or out and bump the revision; False if there is no such person."""
+    changes.note_user(conn, changes.PEOPLE, user_id)
     return SET_ENABLED.run(conn, id=user_id, enabled=enabled) > 0
 
 
 def set_scram(conn: Connection, user_id: int, scram: str | None) -> bool:
     """Store the SCRAM keys (see ``credentials``) and bump the revision."""
+    changes.note_user(conn, changes.PEOPLE, user_id)
     return SET_SCRAM.run(conn, id=user_id, scram=scram) > 0
+
+
+def assign(conn: Connection, user_id: int, from_set: int, to_set: int) -> bool:
+    """Move a person from one set to another; False when they were not in the first one any more."""
+    changes.note_user(conn, changes.PEOPLE, user_id)
+    return ASSIGN.run(conn, id=user_id, from_set=from_set, to_set=to_set) > 0
 
 
 def set_last_login(conn: Connection, user_id: int, at: float) -> None:
@@ -328,6 +351,7 @@ def delete(conn: Connection, user_id: int) -> bool:
 
     Delete the history first, in steps (``archive.delete_some``). False if there was no such person.
     """
+    changes.note_user(conn, changes.PEOPLE, user_id)
     DELETE_DELIVERIES.run(conn, id=user_id)
     DELETE_STREAMS.run(conn, id=user_id)
     return DELETE.run(conn, id=user_id) > 0

@@ -17,7 +17,7 @@ from ubiety.jid import Jid, parse
 from ubiety.routing.homes import Person
 from ubiety.settings import Setting
 from ubiety.stanza import Stanza
-from ubiety.store import addresses
+from ubiety.store import addresses, changes
 from ubiety.store import policy as rows
 from ubiety.users import availability, temporary
 from ubiety.users.actor import User
@@ -119,6 +119,7 @@ def _put(conn: Connection, user_id: int, action: str, targets: list[Jid], limit:
     stored = rows.load(conn, user_id)
     if limit and len(stored.entries) > limit:
         raise StanzaError("resource-constraint", f"A policy has at most {limit} entries.", type="cancel")
+    changes.note_user(conn, changes.POLICY, user_id)
     return stored
 
 
@@ -128,16 +129,19 @@ def _remove(conn: Connection, user_id: int, action: str, targets: list[Jid]) -> 
             rows.remove_domain(conn, user_id, target.domain, action)
         elif (address_id := addresses.find(conn, target.bare)) is not None:
             rows.remove_address(conn, user_id, address_id, action)
+    changes.note_user(conn, changes.POLICY, user_id)
     return rows.load(conn, user_id)
 
 
 def _clear(conn: Connection, user_id: int, action: str) -> rows.Policy:
     rows.clear(conn, user_id, action)
+    changes.note_user(conn, changes.POLICY, user_id)
     return rows.load(conn, user_id)
 
 
 def _set_default(conn: Connection, user_id: int, action: str | None) -> rows.Policy:
     rows.set_default(conn, user_id, action)
+    changes.note_user(conn, changes.POLICY, user_id)
     return rows.load(conn, user_id)
 
 
