@@ -4,6 +4,7 @@ It comes from `ubiety.toml` in the data directory, the environment and the comma
 Everything else is a setting in the database: see `settings.py`.
 """
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 FILE_NAME = "ubiety.toml"
 DEFAULT_DATA = "ubiety-data"
@@ -53,6 +55,13 @@ class Config:
     api_port: int = 8443
     database_url: str = ""
     """An SQLAlchemy URL; empty stands for `ubiety.db` in the data directory."""
+    bus_url: str = ""
+    """Where the nodes of a cluster meet, `tls://USER:PASSWORD@HOST:PORT`, several with commas; empty: a
+    single node. Read with `bus_servers`."""
+    bus_ca: Path | None = None
+    """Who signed the bus's certificate (PEM); without it the authorities that this machine trusts."""
+    bus_plain: bool = False
+    """The way to a bus on another machine may go unencrypted."""
     certificate: Path | None = None
     """The administrator's own certificate chain (PEM); without it the local CA makes one."""
     private_key: Path | None = None
@@ -133,13 +142,58 @@ KEYS = (
     _Key("c2s_tls_port", "listen", "c2s_tls_port", "UBIETY_C2S_TLS_PORT", "Clients that begin with TLS."),
     _Key("api_port", "listen", "api_port", "UBIETY_API_PORT", "Administration interface (HTTPS)."),
     _Key("database_url", "database", "url", "UBIETY_DATABASE_URL", "Empty: ubiety.db in this directory."),
+    _Key("bus_url", "bus", "url", "UBIETY_BUS_URL", "NATS of a cluster: tls://USER:PASSWORD@HOST:PORT, ..."),
+    _Key("bus_ca", "bus", "ca", "UBIETY_BUS_CA", "Authority that signed the bus's certificate (PEM)."),
+    _Key("bus_plain", "bus", "plain", "UBIETY_BUS_PLAIN", "Allow nats:// to another machine, unencrypted."),
     _Key("certificate", "tls", "certificate", "UBIETY_CERTIFICATE", "Own certificate chain (PEM)."),
     _Key("private_key", "tls", "private_key", "UBIETY_PRIVATE_KEY", "Its private key (PEM, no password)."),
     _Key("hostnames", "tls", "hostnames", "UBIETY_HOSTNAMES", "Further names for the local certificate."),
 )
 _LISTS = {"hosts", "hostnames"}
 _PORTS = {"c2s_port", "c2s_tls_port", "api_port"}
-_PATHS = {"certificate", "private_key"}
+_PATHS = {"bus_ca", "certificate", "private_key"}
+_SWITCHES = {"bus_plain"}
+_BUS_PORT = 4222
+
+
+@dataclass(frozen=True, slots=True)
+class BusServer:
+    """One server of the bus."""
+
+    host: str
+    port: int
+    is_encrypted: bool
+    user: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return str(Listen(self.host, self.port))
+
+
+def bus_servers(url: str) -> tuple[BusServer, ...]:
+    """The servers in a bus URL; one that names nobody to log in as takes over from the one before.
+
+    Raises ConfigError, without what may be a password.
+    """
+    servers: list[BusServer] = []
+    for number, text in enumerate(url.split(","), 1):
+        try:
+            parts = urlsplit(text.strip())
+            host, port = parts.hostname, parts.port or _BUS_PORT
+        except ValueError:
+            host = None
+        if not host or parts.scheme not in ("tls", "nats") or parts.path.strip("/"):
+            raise ConfigError(
+                f"Server {number} of the bus URL is not like tls://USER:PASSWORD@HOST:{_BUS_PORT} or "
+                f"tls://TOKEN@HOST:{_BUS_PORT}. In a password, @ and / are written as %40 and %2F."
+            )
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        login = (user, password, "") if password else ("", "", user)
+        if not user and servers:
+            login = (servers[-1].user, servers[-1].password, servers[-1].token)
+        servers.append(BusServer(host, port, parts.scheme == "tls", *login))
+    return tuple(servers)
 
 
 def data_directory(given: str | Path | None = None, environment: Mapping[str, str] | None = None) -> Path:
@@ -205,7 +259,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, int):
-        return str(value)
+        return str(value).lower()
     text = "" if value is None else str(value)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -243,9 +297,18 @@ def _convert(name: str, value: Any, source: str) -> Any:
         if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
             raise ConfigError(f"{source} must be a list of texts.")
         return tuple(item.strip().strip("[]") for item in items if item.strip())
+    if name in _SWITCHES:
+        return _switch(value, source)
     if not isinstance(value, str | Path):
         raise ConfigError(f"{source} must be a text, not {value!r}.")
     return Path(value).expanduser().absolute() if name in _PATHS else str(value)
+
+
+def _switch(value: Any, source: str) -> bool:
+    words = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+    if str(value).lower() not in words:
+        raise ConfigError(f"{source} must be true or false, not {value!r}.")
+    return words[str(value).lower()]
 
 
 def _port(value: Any, source: str) -> int:
@@ -276,6 +339,8 @@ def _check(values: dict[str, Any], written: Mapping[str, Any], data_dir: Path) -
         raise ConfigError("A certificate needs its private key: set both [tls] certificate and private_key.")
     defaults = {item.name: item.default for item in fields(Config)}
     _check_database(values.get("database_url", ""))
+    if values.get("bus_url"):
+        _check_bus(values["bus_url"], values.get("bus_plain", False), values.get("database_url", ""))
     ports = [port for name in _PORTS if (port := values.get(name, defaults[name]))]
     if len(ports) != len(set(ports)):
         raise ConfigError(f"Two listeners have the same port: {', '.join(map(str, sorted(ports)))}.")
@@ -289,3 +354,24 @@ def _check_database(url: str) -> None:
             f"{scheme!r} is no database that a node can use. Give sqlite:////PATH or "
             "postgresql+psycopg://USER:PASSWORD@HOST/NAME."
         )
+
+
+def _check_bus(url: str, may_be_plain: bool, database_url: str) -> None:
+    for server in bus_servers(url):
+        if not server.is_encrypted and not may_be_plain and not _is_loopback(server.host):
+            raise ConfigError(
+                f"The way to the bus at {server} would not be encrypted. Write tls:// for nats:// in [bus] "
+                "url, or set [bus] plain = true if nobody else is on that network."
+            )
+    if not database_url.startswith("postgresql"):
+        raise ConfigError(
+            "A bus joins nodes that share one database, and a SQLite file cannot be shared. Give [database] "
+            "url = postgresql+psycopg://USER:PASSWORD@HOST/NAME, or leave [bus] url empty for a single node."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from ubiety.config import (
+    BusServer,
     Config,
     ConfigError,
     Listen,
+    bus_servers,
     data_directory,
     load_config,
     render_toml,
@@ -70,6 +72,9 @@ def test_what_was_rendered_reads_back_the_same(tmp_path: Path) -> None:
         c2s_tls_port=0,
         api_port=4,
         database_url='postgresql+psycopg://u:a"b\\c@/d',
+        bus_url="nats://u:p@bus.example.org",
+        bus_ca=tmp_path / "ca.pem",
+        bus_plain=True,
         certificate=tmp_path / "c.pem",
         private_key=tmp_path / "k.pem",
         hostnames=("im.example.org",),
@@ -122,3 +127,46 @@ def test_directories_are_closed_to_others(tmp_path: Path) -> None:
 def test_listen_addresses_are_written_as_in_urls() -> None:
     assert str(Listen("::1", 5222)) == "[::1]:5222"
     assert str(Listen("127.0.0.1", 80)) == "127.0.0.1:80"
+
+
+DATABASE = "postgresql+psycopg://u@db.example.org/ubiety"
+
+
+def test_a_bus_url_is_one_or_more_servers() -> None:
+    assert bus_servers(
+        "tls://ubiety:p%40ss@bus1.example.org:4223, tls://bus2.example.org,nats://t0ken@[::1]"
+    ) == (
+        BusServer("bus1.example.org", 4223, True, "ubiety", "p@ss"),
+        BusServer("bus2.example.org", 4222, True, "ubiety", "p@ss"),
+        BusServer("::1", 4222, False, token="t0ken"),
+    )
+    assert "p@ss" not in repr(bus_servers("tls://ubiety:p%40ss@bus1.example.org")[0])
+
+
+@pytest.mark.parametrize(
+    "url", ["bus.example.org", "http://bus", "tls://", "tls://x:p4ss@h:99999", "tls://h,", "tls://h/x"]
+)
+def test_a_wrong_bus_url_is_refused_without_its_password(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="tls://USER:PASSWORD@HOST:4222") as caught:
+        load(tmp_path, domain="example.org", bus_url=url, database_url=DATABASE)
+    assert "p4ss" not in str(caught.value)
+
+
+def test_a_bus_needs_a_database_that_nodes_can_share(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"SQLite file cannot be shared\. Give \[database\] url = postgresql"
+    ):
+        load(tmp_path, domain="example.org", bus_url="tls://bus.example.org")
+    config = load(tmp_path, domain="example.org", bus_url="tls://bus.example.org", database_url=DATABASE)
+    assert config.bus_url == "tls://bus.example.org"
+
+
+def test_the_way_to_another_machine_is_encrypted_unless_allowed(tmp_path: Path) -> None:
+    given: dict[str, object] = {"domain": "example.org", "database_url": DATABASE}
+    for local in ("nats://127.0.0.1", "nats://[::1]:4222", "nats://localhost"):
+        assert load(tmp_path, **given, bus_url=local).bus_url == local
+    with pytest.raises(ConfigError, match=r"bus\.example\.org:4222 would not be encrypted\. Write tls://"):
+        load(tmp_path, **given, bus_url="tls://bus1.example.org,nats://u:p@bus.example.org")
+    assert load(tmp_path, {"UBIETY_BUS_PLAIN": "on"}, **given, bus_url="nats://bus.example.org").bus_plain
+    with pytest.raises(ConfigError, match="UBIETY_BUS_PLAIN must be true or false"):
+        load(tmp_path, {"UBIETY_BUS_PLAIN": "perhaps"}, **given)
