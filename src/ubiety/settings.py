@@ -229,6 +229,12 @@ class Settings:
             services.setdefault(self._declared[name].effect.removeprefix("restart "), []).append(name)
         return services
 
+    def restarted(self, service: str) -> None:
+        """Notes that `service` runs with the values of now: it needs no restart."""
+        effect = f"restart {service}"
+        for name in [name for name in self._restart_needed if self._declared[name].effect == effect]:
+            del self._restart_needed[name]
+
     def describe(self) -> list[dict[str, object]]:
         """Every setting with its declaration and its value, sorted by name, ready for JSON."""
         return [self.describe_one(name) for name in self.names()]

@@ -224,6 +224,7 @@ leases = Table(
     Column("owner", Text, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("expires", Double, nullable=False, server_default=text("0")),
+    Column("successor", Integer, nullable=False, server_default=text("0")),
 )
 
 vcards = Table(
@@ -332,6 +333,7 @@ node_services = Table(
     Column("service", Text, primary_key=True),
     Column("activated", Boolean, nullable=False, server_default=true()),
     Column("stopped", Boolean, nullable=False, server_default=false()),
+    Column("auto_restart", Boolean, nullable=False, server_default=true()),
 )
 
 alarms = Table(

@@ -62,6 +62,7 @@ def _node_services() -> None:
         sa.Column("service", sa.Text(), nullable=False),
         sa.Column("activated", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column("stopped", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("auto_restart", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.ForeignKeyConstraint(
             ["node_id"], ["nodes.id"], name="fk_node_services_node_id", ondelete="CASCADE"
         ),
