@@ -8,7 +8,7 @@ from ubiety.users import features, preferences
 SETTINGS = (
     *preferences.ALL,
     *features.SETTINGS,
-    *service.ALL,
+    *service.SETTINGS,
     *pacing.ALL,
     *passwords.SETTINGS,
     *api.SETTINGS,

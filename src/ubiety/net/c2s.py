@@ -10,16 +10,15 @@ import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-from ubiety.conditions import StanzaError
 from ubiety.directory import passwords
-from ubiety.net.service import C2sService, Pause
+from ubiety.net.home import ClientHome, ClientSession
+from ubiety.net.pause import Pause
+from ubiety.net.service import C2sService, LoginRefused
 from ubiety.net.tls import TlsLayer
-from ubiety.routing.sessions import Session
 from ubiety.stanza import Stanza
 from ubiety.store.errors import StoreError
 from ubiety.store.users import Login
 from ubiety.telemetry import event
-from ubiety.users.actor import User
 from ubiety.xmpp import outputs as out
 from ubiety.xmpp import sasl
 from ubiety.xmpp.c2s import C2sStream
@@ -45,13 +44,13 @@ class ClientConnection(asyncio.Protocol):
         self._loop = service.loop
         self._transport: asyncio.Transport | None = None
         self._tls: TlsLayer | None = None
-        self._user: User | None = None
+        self._home: ClientHome | None = None  # of the person, once they have proved who they are
         self._row: Login | None = None  # of a person who is not loaded yet
         self._login_tasks: set[asyncio.Task[None]] = set()
-        self._core: C2sStream
+        self.core: C2sStream
         self._closing = False
-        self.session: Session | None = None
-        self._paused = Pause(0)
+        self.session: ClientSession | None = None
+        self.paused = Pause(0)
         self.congested = False
         self.negotiating = True  # no session yet
         self.last_input = 0.0
@@ -70,7 +69,7 @@ class ClientConnection(asyncio.Protocol):
         self.last_input = self._service.now
         transport.set_write_buffer_limits(high=HIGH_WATER)
         hash_ = self._service.endpoint_hash() if self._direct_tls else None
-        self._core = C2sStream(
+        self.core = C2sStream(
             self._service.stream_config(), self._service.new_id, self._service.now, self._direct_tls, hash_
         )
         if not self._service.admit(self):
@@ -91,7 +90,7 @@ class ClientConnection(asyncio.Protocol):
             data = self._decrypt(data)
             if not data:
                 return
-        for output in self._core.receive(data, now):
+        for output in self.core.receive(data, now):
             if type(output) is Stanza:
                 if self.session is not None:
                     self.session.receive(output)
@@ -122,21 +121,27 @@ class ClientConnection(asyncio.Protocol):
         self._service.gone(self)
         for task in self._login_tasks:
             task.cancel()
-        self._core.close()  # lets go of the parser, which refers to itself
-        session, self.session = self.session, None
-        if session is not None and session.edge is self:
-            self._service.users.disconnect(session)
+        self.core.close()  # lets go of the parser, which refers to itself
+        self._let_go()
         self._transport = None
+
+    def _let_go(self) -> None:
+        self.session = None
+        home, self._home = self._home, None
+        if home is not None:
+            home.lose(self)
 
     def pause_writing(self) -> None:
         """The client reads slowly."""
         self.congested = True
+        if self._home is not None:
+            self._home.note_slow(True)
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         self.congested = False
-        if self.session is not None:
-            self.session.room_again()
+        if self._home is not None:
+            self._home.note_slow(False)
 
     # -- the edge of a session ---------------------------------------------------------------------
 
@@ -171,20 +176,34 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_reading(self, reason: Pause = Pause.ORDER) -> None:
         """Take no more from the client while this or another reason lasts."""
-        self._paused |= reason
+        self.paused |= reason
         if self._transport is not None and self._transport.is_reading():
             self._transport.pause_reading()
 
     def resume_reading(self, reason: Pause = Pause.ORDER) -> None:
         """Read on if nothing else forbids it."""
-        self._paused &= ~reason
-        if self._paused or self._transport is None or self._closing or self._transport.is_reading():
+        self.paused &= ~reason
+        if self.paused or self._transport is None or self._closing or self._transport.is_reading():
             return
         self._transport.resume_reading()
 
     def close(self, condition: str | None = None, text: str = "") -> None:
-        """End the stream and the connection."""
-        self._perform(self._core.close(condition, text))
+        """End the stream and the connection; at a pace when a home has changed, which many are told."""
+        if condition == "reset" and Pause.LEAVING not in self.paused:
+            self.dismiss(condition, text)
+        else:
+            self.perform(self.core.close(condition, text))
+
+    def dismiss(self, condition: str, text: str) -> None:
+        """Let go of the session at once, and end the stream when it is its turn."""
+        self.pause_reading(Pause.LEAVING)
+        self._let_go()
+        self._service.farewells.add(lambda: self.close(condition, text))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can still be said to the client."""
+        return not self._closing
 
     @property
     def secured_by(self) -> str:
@@ -196,11 +215,11 @@ class ClientConnection(asyncio.Protocol):
     def tick(self, now: float) -> None:
         """Let the core act on the time."""
         if not self._closing:
-            self._perform(self._core.tick(now))
+            self.perform(self.core.tick(now))
 
     def release_parser(self) -> None:
         """Let go of the parser while nothing comes."""
-        self._core.release()
+        self.core.release()
 
     def abort(self) -> None:
         """Cut the connection: the other side is gone."""
@@ -209,7 +228,8 @@ class ClientConnection(asyncio.Protocol):
 
     # -- outputs of the core ---------------------------------------------------------------------------
 
-    def _perform(self, outputs: list[Output]) -> None:
+    def perform(self, outputs: list[Output]) -> None:
+        """Do what the core asks for, in order."""
         for output in outputs:
             if type(output) is Stanza:
                 if self.session is not None:
@@ -231,11 +251,11 @@ class ClientConnection(asyncio.Protocol):
                 return
         _PERFORM[type(output)](self, output)
 
-    def _acknowledge(self, session: Session, h: int) -> None:
+    def _acknowledge(self, session: ClientSession, h: int) -> None:
         try:
             session.acknowledge(h)
         except SmacksError as error:
-            self._perform(self._core.close(error.condition, error.text, error.detail))
+            self.perform(self.core.close(error.condition, error.text, error.detail))
 
     def _close(self, _output: out.Close) -> None:
         transport = self._transport
@@ -251,18 +271,16 @@ class ClientConnection(asyncio.Protocol):
     def _start_tls(self, _output: out.StartTls) -> None:
         self.flush()  # <proceed/> is the last that goes out in plain text
         self._tls = TlsLayer(self._service.tls_context())
-        self._perform(self._core.tls_ready(self._service.endpoint_hash(), self._service.now))
+        self.perform(self.core.tls_ready(self._service.endpoint_hash(), self._service.now))
 
     def _client_state(self, output: out.ClientState) -> None:
-        if self.session is not None:
-            inactive = not output.active
-            self._service.context.counters.inactive_sessions += inactive - self.session.inactive
-            self.session.set_inactive(inactive)
+        if self._home is not None:
+            self._home.set_inactive(not output.active)
 
     def _session_ended(self, _output: out.SessionEnded) -> None:
-        session, self.session = self.session, None
-        if session is not None:
-            self._service.users.end(session, clean=True)
+        self.session = None
+        if self._home is not None:
+            self._home.end()
 
     def _stanza_answered(self, output: out.StanzaAnswered) -> None:
         session = self.session
@@ -270,17 +288,13 @@ class ClientConnection(asyncio.Protocol):
             session.answered(output.data)
 
     def _enable(self, output: out.SmEnableRequested) -> None:
-        session = self.session
-        if session is None:
-            return
-        smid, seconds = self._service.new_stream(output.resume, output.max)
-        # <enabled/> goes out before anything is counted: both sides count from there.
-        self._perform(self._core.enabled(smid, seconds, output.resume and seconds > 0))
-        self._service.users.enable(session, smid, seconds)
+        if self._home is not None:
+            self._home.enable(self, *self._service.new_stream(output.resume, output.max))
 
     # -- what takes time -------------------------------------------------------------------------------
 
-    def _run(self, work: Coroutine[Any, Any, list[Output]]) -> None:
+    def run(self, work: Coroutine[Any, Any, list[Output]]) -> None:
+        """Perform what a coroutine returns; it is cancelled when the connection goes."""
         task = self._loop.create_task(self._finish(work))
         self._login_tasks.add(task)
         task.add_done_callback(self._login_tasks.discard)
@@ -290,95 +304,75 @@ class ClientConnection(asyncio.Protocol):
             outputs = await work
         except StoreError as error:
             event("login_failed", level="error", address=self.address, reason=str(error))
-            outputs = self._core.refused("temporary-auth-failure", "The database does not answer.")
-            outputs = outputs or self._core.close("internal-server-error")
+            outputs = self.core.refused("temporary-auth-failure", "The database does not answer.")
+            outputs = outputs or self.core.close("internal-server-error")
         except Exception:
-            self._perform(self._core.close("internal-server-error"))
+            self.perform(self.core.close("internal-server-error"))
             raise
         if not self._closing:
-            self._perform(outputs)
+            self.perform(outputs)
 
     def _credentials_needed(self, output: out.CredentialsNeeded) -> None:
         self._is_plain = False
-        self._run(self._find_credentials(output))
+        self.run(self._find_credentials(output))
 
     async def _find_credentials(self, output: out.CredentialsNeeded) -> list[Output]:
-        account = await self._service.begin_login(self.address, output.username, output.domain)
+        account = await self._service.begin_login(self, output.username, output.domain)
         if account is None:
-            return self._core.refused("temporary-auth-failure", "Too many attempts. Try again later.")
+            return self.core.refused("temporary-auth-failure", "Too many attempts. Try again later.")
         self._row = account.row
-        return self._core.credentials(_keys(account.scram, output.hash_name), self._service.now)
+        return self.core.credentials(_keys(account.scram, output.hash_name), self._service.now)
 
     def _password_needed(self, output: out.PasswordNeeded) -> None:
         self._is_plain = True
-        self._run(self._check_password(output))
+        self.run(self._check_password(output))
 
     async def _check_password(self, output: out.PasswordNeeded) -> list[Output]:
-        account = await self._service.begin_login(self.address, output.username, output.domain)
+        account = await self._service.begin_login(self, output.username, output.domain)
         if account is None:
-            return self._core.refused("temporary-auth-failure", "Too many attempts. Try again later.")
+            return self.core.refused("temporary-auth-failure", "Too many attempts. Try again later.")
         self._row = account.row
         ok = await self._loop.run_in_executor(
             self._service.hashing, _is_password, account.scram, output.password
         )
-        return self._core.password_checked(ok, self._service.now)
+        return self.core.password_checked(ok, self._service.now)
 
     def _authentication_failed(self, output: out.AuthenticationFailed) -> None:
-        self._service.login_failed(self.address, output.username, self._core.domain, is_plain=self._is_plain)
+        self._service.login_failed(self.address, output.username, self.core.domain, is_plain=self._is_plain)
 
     def _authenticated(self, output: out.Authenticated) -> None:
-        self._run(self._authorise(output))
+        self.run(self._authorise(output))
 
     async def _authorise(self, output: out.Authenticated) -> list[Output]:
         row, self._row = self._row, None
-        user = await self._service.authorise(self.address, output, row)
-        if user is None:
-            return self._core.refused("account-disabled", "This account may not sign in.")
-        self._user = user
-        return self._core.authorised()
+        try:
+            self._home = await self._service.authorise(self, output, row)
+        except LoginRefused as refused:
+            return self.core.refused(refused.condition, refused.text)
+        return self.core.authorised()
 
     def _registration_requested(self, output: out.RegistrationRequested) -> None:
-        self._run(self._register(output))
+        self.run(self._register(output))
 
     async def _register(self, output: out.RegistrationRequested) -> list[Output]:
         return [out.Write(await self._service.register(self.address, output.stanza, output.domain))]
 
     def _bind_requested(self, output: out.BindRequested) -> None:
-        assert self._user is not None
-        resource = output.resource or self._service.new_resource()
-        try:
-            session = self._service.users.bind(self._user, resource, self)
-        except StanzaError as error:
-            self._perform(self._core.bind_failed(error.condition, error.text))
-            return
-        self._begin(session)
-        self._perform(self._core.bound(session.jid))
+        assert self._home is not None
+        self._home.bind(self, output.resource or self._service.new_resource())
 
-    def _begin(self, session: Session) -> None:
-        session.remote_address = self.address
+    def _resume_requested(self, output: out.SmResumeRequested) -> None:
+        assert self._home is not None
+        self._home.resume(self, output.previd, output.h)
+
+    def begin(self, session: ClientSession) -> None:
+        """Serve this session from now on."""
         self.session = session
         self._service.logged_in(self)
 
-    def _resume_requested(self, output: out.SmResumeRequested) -> None:
-        self._run(self._resume(output))
-
-    async def _resume(self, output: out.SmResumeRequested) -> list[Output]:
-        users, user = self._service.users, self._user
-        assert user is not None
-        session = await users.resumable(user, output.previd)
-        if session is None or session.smacks is None:
-            h = await users.settled_before(user, output.previd)
-            return self._core.resume_failed("item-not-found", h)
-        if self._closing:
-            return []
-        try:
-            again = users.resume(session, self, output.h)
-        except SmacksError as error:
-            return self._core.close(error.condition, error.text, error.detail)
-        self._begin(session)
-        self._perform(self._core.resumed(session.jid, output.previd, session.smacks.h, again))
-        session.resumed()
-        return []
+    def move(self, home: ClientHome) -> None:
+        """The person, who has no session yet, is served elsewhere than was thought."""
+        self._home = home
 
 
 _PERFORM: dict[type, Callable[[ClientConnection, Any], None]] = {

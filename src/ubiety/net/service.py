@@ -6,11 +6,12 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from enum import Flag
 from typing import NamedTuple, Protocol
 
 from ubiety.directory.passwords import ITERATIONS
 from ubiety.net.certificates import Certificates
+from ubiety.net.farewell import CLOSE_RATE, Farewells
+from ubiety.net.home import ClientHome, ClientSession, LocalHome
 from ubiety.net.pacing import (
     ACCEPT_RATE,
     ADDRESS_CONNECTIONS,
@@ -20,14 +21,18 @@ from ubiety.net.pacing import (
     Pace,
     TokenBucket,
 )
-from ubiety.routing.sessions import Session
+from ubiety.net.pause import Pause
+from ubiety.net.remote_homes import RemoteHomes
+from ubiety.net.remote_session import MISSING, HomeMissing
+from ubiety.routing.homes import NOBODY, Person
+from ubiety.routing.links import Links
 from ubiety.settings import Setting
 from ubiety.stanza import Stanza
 from ubiety.store import users as rows
 from ubiety.telemetry import event
-from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.preferences import PING_SECONDS, RESUME_SECONDS
+from ubiety.users.remote_edge import RemoteEdges
 from ubiety.users.service import Users
 from ubiety.xmpp.features import C2sConfig
 from ubiety.xmpp.outputs import Authenticated
@@ -72,7 +77,16 @@ NEGOTIATION_SECONDS = Setting(
     minimum=1,
     maximum=600,
 )
+SEE_OTHER_HOST = Setting(
+    "c2s.see_other_host",
+    bool,
+    False,
+    "",
+    "Send a client that has logged in to its home node, where that one's public address is known.",
+)
 ALL = (TLS_REQUIRED, CHANNEL_BINDING, REGISTRATION, STANZA_BYTES, NEGOTIATION_SECONDS)
+"""What a stream is negotiated with."""
+SETTINGS = (*ALL, SEE_OTHER_HOST, CLOSE_RATE)
 
 SWEEP_SECONDS = 1.0
 SWEEP_SHARES = 20
@@ -86,12 +100,13 @@ STOP_SECONDS = 2.0
 """Time that clients have to take our last words when the node stops."""
 
 
-class Pause(Flag):
-    """Why nothing is read from a client for now."""
+class LoginRefused(Exception):
+    """Somebody who proved who they are may not sign in: a SASL condition and why."""
 
-    ORDER = 1  # enough of its stanzas wait behind one that is being answered
-    PACE = 2  # it came while too many others came
-    LEDGER = 4  # more waits for the disk than may (design.md promise 3)
+    def __init__(self, condition: str, text: str) -> None:
+        super().__init__(condition, text)
+        self.condition = condition
+        self.text = text
 
 
 class Connection(Protocol):
@@ -100,7 +115,8 @@ class Connection(Protocol):
     address: str
     last_input: float
     asked: bool
-    session: Session | None
+    session: ClientSession | None
+    paused: Pause
     negotiating: bool
 
     def write(self, data: bytes) -> None:
@@ -178,6 +194,12 @@ class C2sService:
         self._config: C2sConfig | None = None
         for setting in (*ALL, ITERATIONS):
             settings.watch(setting, self._forget_config)
+        self.farewells = Farewells(loop, lambda: settings.get(CLOSE_RATE))
+        self.address_of: Callable[[int], str] = lambda _node_id: ""
+        """Returns the public address of a node, "" when none is known; for ``c2s.see_other_host``."""
+        links = context.links
+        self.remote_homes = self._open_remote_homes(links) if links is not None else None
+        self.remote_edges = RemoteEdges(context, users, links) if links is not None else None
         self._round: list[Connection] = []  # still to be looked after in this round
         self._share = 1
         self._sweeper: asyncio.TimerHandle | None = None
@@ -200,6 +222,15 @@ class C2sService:
             except Exception as error:  # noqa: BLE001  one broken connection must not silence the others
                 event("connection_failed", level="error", address=connection.address, reason=str(error))
                 connection.abort()
+
+    def _open_remote_homes(self, links: Links) -> RemoteHomes:
+        return RemoteHomes(self.context.homes, links, self._home_here, self._logins.turn, self._other_host)
+
+    def _other_host(self, node_id: int) -> str:
+        return self.address_of(node_id) if self.context.settings.get(SEE_OTHER_HOST) else ""
+
+    async def _home_here(self, person: Person) -> ClientHome:
+        return LocalHome(self.users, await self.users.load(person), self.context.counters)
 
     # -- connections come and go -----------------------------------------------------------------
 
@@ -253,6 +284,8 @@ class C2sService:
         """Stop reading from clients while more waits for the disk than may, and read on afterwards."""
         self._is_overloaded = is_overloaded
         event("ledger_overloaded" if is_overloaded else "ledger_caught_up", level="warning")
+        if self.remote_edges is not None:
+            self.remote_edges.ledger_overloaded(is_overloaded)
         for connection in list(self._connections):
             if is_overloaded:
                 connection.pause_reading(Pause.LEDGER)
@@ -307,14 +340,14 @@ class C2sService:
 
     # -- accounts ------------------------------------------------------------------------------------
 
-    async def begin_login(self, address: str, username: str, domain: str) -> Account | None:
+    async def begin_login(self, connection: Connection, username: str, domain: str) -> Account | None:
         """Find an account, at the pace of logins and after the back-off for wrong passwords.
 
         Returns None when the caller must come back later. An account that does not exist has no keys.
         """
         account = f"{username}@{domain}"
         wait = max(
-            self._address_backoff.wait(address, self.loop.time()),
+            self._address_backoff.wait(connection.address, self.loop.time()),
             self._account_backoff.wait(account, self.loop.time()),
         )
         if wait > MAX_LOGIN_WAIT or not await self._logins.turn():
@@ -324,7 +357,7 @@ class C2sService:
         person = self.context.homes.find(account)
         if person is None:
             return Account(None, None)
-        if person.address_id in self.context.actors:
+        if person.address_id in self.context.actors or not self.context.homes.is_here(person):
             found = await self.context.database.read(rows.load_credentials, account)
             return Account(found.scram if found is not None else None, None)
         # One read for the whole login: the actor is made of it once the password was right.
@@ -340,20 +373,36 @@ class C2sService:
         self.context.counters.scram_failed += not is_plain
         event("login_refused", level="warning", address=address, account=f"{username}@{domain}")
 
-    async def authorise(self, address: str, login: Authenticated, row: rows.Login | None) -> User | None:
-        """Load the actor of somebody who proved who they are; None if they may not sign in."""
+    async def authorise(
+        self, connection: Connection, login: Authenticated, row: rows.Login | None
+    ) -> ClientHome:
+        """Return the home of somebody who proved who they are. Raises LoginRefused."""
         account = f"{login.username}@{login.domain}"
         self._account_backoff.succeeded(account)
-        self._address_backoff.succeeded(address)
+        self._address_backoff.succeeded(connection.address)
         person = self.context.homes.find(account)
         if person is None or not person.enabled:
             self.context.counters.failed_license += 1
-            return None
+            raise LoginRefused("account-disabled", "This account may not sign in.")
         if login.mechanism == "PLAIN":
             self.context.counters.plain_success += 1
         else:
             self.context.counters.scram_success += 1
-        return await self.users.load(person, row)
+        return await self._home_of(person, row)
+
+    async def _home_of(self, person: Person, row: rows.Login | None) -> ClientHome:
+        homes = self.context.homes
+        if homes.is_here(person):
+            return LocalHome(self.users, await self.users.load(person, row), self.context.counters)
+        if self.remote_homes is None or person.set_id == NOBODY:
+            raise LoginRefused("temporary-auth-failure", "This account is assigned to no node.")
+        try:
+            await self.remote_homes.find(person)
+        except HomeMissing:
+            raise LoginRefused("temporary-auth-failure", MISSING) from None
+        if homes.is_here(person):
+            return await self._home_here(person)
+        return self.remote_homes.session(person)
 
     async def register(self, address: str, stanza: Stanza, domain: str) -> bytes:
         """Answer a registration query that came before login."""
@@ -369,6 +418,8 @@ class C2sService:
             self._round = list(self._connections)
             self._share = len(self._round) // SWEEP_SHARES + 1
             self.users.expire()
+            if self.remote_homes is not None:
+                self.remote_homes.look_after()
         share, self._round = self._round[-self._share :], self._round[: -self._share]
         for connection in share:
             if connection.negotiating:
@@ -378,6 +429,8 @@ class C2sService:
 
     def _look_after(self, connection: Connection, now: float) -> None:
         """Let go of an idle parser; ask a silent client for a sign of life; cut off a dead one."""
+        if connection.paused:
+            connection.last_input = now  # it may have said much: we do not listen
         silence = now - connection.last_input
         if silence > RELEASE_SECONDS:
             connection.release_parser()
@@ -406,6 +459,9 @@ class C2sService:
         """Close all streams."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self.farewells.stop()
+        if self.remote_edges is not None:
+            self.remote_edges.stop()
         for connection in list(self._connections):
             connection.close("system-shutdown", text)
         deadline = self.loop.time() + STOP_SECONDS

@@ -4,7 +4,7 @@
 first gap (design.md "Between nodes"). Items of one turn of the loop travel as one message.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, IntEnum
 from typing import Any, Protocol
 
@@ -16,9 +16,10 @@ class Kind(IntEnum):
     """The items. In brackets: the fields after the kind. ``conn`` numbers a connection at its edge."""
 
     # Stanzas for people whom another node serves (routing/remote.py).
-    STANZA = 1  # (token: 0 when no verdict is awaited, promised: bool, origin address id or 0, packed stanza)
+    STANZA = 1  # (token: 0 when no verdict is awaited, flags: remote_home.py, origin address id or 0, packed)
     VERDICT = 2  # (token, condition: "" delivered, "not-home", or a stanza error's, type, text)
-    STORED = 3  # (recipient address id, epoch, [message numbers]): rows that the sender's home has inserted
+    STORED = 3  # (token, recipient address id, epoch to go on in, [numbers], [the messages' tokens]): rows
+    # that the sender's home has inserted; number 0: the message had a row. A VERDICT says that it was heard.
 
     # Presence and what goes with it (users/remote_presence.py).
     PRESENCE = 10  # (sender full address, tail, [watchers' address ids])
@@ -29,9 +30,9 @@ class Kind(IntEnum):
     POLICY = 15  # (address id of whose policy changed, ...)
     UNWATCH = 16  # (address id of who looks no more, address id of who was looked at or 0 for all)
 
-    # A client's connection at another node than its home: from the edge (net/remote_session.py) ...
+    # A client's connection at another node than its home: from the edge (net/remote_homes.py) ...
     EDGE_BIND = 30  # (conn, address id, resource, remote address, secured by)
-    EDGE_STANZA = 31  # (conn, packed stanza)
+    EDGE_STANZA = 31  # (conn, packed stanza without its sender: see routing/packing.py)
     EDGE_ACK = 32  # (conn, h)
     EDGE_REQUEST = 33  # (conn)
     EDGE_ANSWERED = 34  # (conn, data)
@@ -39,14 +40,18 @@ class Kind(IntEnum):
     EDGE_ENABLE = 36  # (conn, smid, seconds)
     EDGE_RESUME = 37  # (conn, address id, smid, h, remote address, secured by)
     EDGE_CONGESTED = 38  # (conn, congested: bool)
-    EDGE_LOST = 39  # (conn)
+    EDGE_LOST = 39  # (conn): no more of this connection; always the last word but for EDGE_ENDED
     EDGE_ENDED = 40  # (conn): the client closed its stream properly
+    EDGE_SENT = 41  # (bytes so far): a mark, to be answered by HOME_TOOK
+    EDGE_TOOK = 42  # (bytes so far): the answer to HOME_SENT
     # ... and from the home (users/remote_edge.py).
-    HOME_BOUND = 50  # (conn, full address or "", condition, text)
+    HOME_BOUND = 50  # (conn, full address or "", condition: "not-home" or a stanza error's, text)
     HOME_WRITE = 51  # (conn, data)
-    HOME_CLOSE = 52  # (conn, condition or None, text)
-    HOME_READING = 53  # (conn, on: bool)
-    HOME_RESUMED = 54  # (conn, full address or "", settled h or None, inbound h, [stanzas to send again])
+    HOME_CLOSE = 52  # (conn, condition or None, text, further element of the stream error)
+    HOME_READING = 53  # (conn, or 0 for all of this home, on: bool)
+    HOME_RESUMED = 54  # (conn, full address or "", inbound h, else the settled h or None, "not-home" or "")
+    HOME_SENT = 55  # (bytes so far)
+    HOME_TOOK = 56  # (bytes so far)
 
     # The cluster itself.
     ASK = 70  # (number, name, value)
@@ -90,3 +95,6 @@ class Links(Protocol):
 
     def watch(self, notice: Callable[[int, LinkEvent], None]) -> None:
         """Have ``notice(node_id, event)`` called when a link changes."""
+
+    def watch_lost(self, notice: Callable[[int, Sequence[Item]], None]) -> None:
+        """Have ``notice(node_id, items)`` called when items were given up: perhaps delivered, else never."""

@@ -121,12 +121,20 @@ class C2sStream:
             return []
         return self.close("connection-timeout", "The stream was not negotiated in time.")
 
+    def postpone(self, seconds: float) -> None:
+        """Give the negotiation more time: the client had to wait for us."""
+        if self._negotiation is not None:
+            self._negotiation.deadline += seconds
+
     def deadline(self) -> float | None:
         """When `tick` wants to be called: a bound on the whole negotiation."""
         return None if self._closed or self._negotiation is None else self._negotiation.deadline
 
     def close(self, condition: str | None = None, text: str = "", extra: bytes = b"") -> list[Output]:
         """End the stream, with a stream error if a condition is given (RFC 6120 §4.9)."""
+        return self._end(features.stream_error(condition, text, extra) if condition is not None else b"")
+
+    def _end(self, error: bytes) -> list[Output]:
         if self._closed:
             return []
         negotiation = self._negotiation
@@ -136,9 +144,14 @@ class C2sStream:
         if negotiation is not None and negotiation.phase is Phase.TLS:
             return [Close()]  # in the midst of a handshake nothing can be said
         data = negotiation.render_header() if negotiation is not None and not negotiation.header_sent else b""
-        if condition is not None:
-            data += features.stream_error(condition, text, extra)
-        return [Write(data + features.STREAM_END), Close()]
+        return [Write(data + error + features.STREAM_END), Close()]
+
+    def redirect(self, host: str) -> list[Output]:
+        """End the stream and name the host to go to: a domain or address, perhaps with a port.
+
+        Only after authentication: nobody else may send our clients away (RFC 6120 §4.9.3.19).
+        """
+        return self._end(features.redirection(host))
 
     def release(self) -> bool:
         """Let the parser go while the stream is idle, to save memory. Return whether it is gone."""

@@ -106,6 +106,12 @@ def stream_error(condition: str, text: str = "", extra: bytes = b"") -> bytes:
     return stream_error_bytes(condition, text).removesuffix(_ERROR_END) + extra + _ERROR_END
 
 
+def redirection(host: str) -> bytes:
+    """Render the stream error that names another host to go to (RFC 6120 §4.9.3.19)."""
+    where = f"<see-other-host xmlns='{ns.STREAM_ERRORS}'>{escape_text(host)}</see-other-host>"
+    return f"<stream:error>{where}</stream:error>".encode()
+
+
 def sasl_failure(condition: str, text: str = "") -> bytes:
     """Render `<failure/>` (RFC 6120 §6.4.5); raises KeyError for a condition that does not exist."""
     if condition not in SASL_FAILURES:
