@@ -3,6 +3,8 @@
 What clients ask of it is in ``archive_query``, what people want kept in ``archive_prefs``.
 """
 
+from ubiety.routing.homes import Person
+from ubiety.routing.remote_home import RemoteOrigin
 from ubiety.routing.sessions import Session
 from ubiety.stanza import Stanza
 from ubiety.store.archive_prefs import Prefs
@@ -14,57 +16,95 @@ from ubiety.users.preferences import ARCHIVE_ENABLED
 
 
 def keep(
-    context: Context, user: User, stanza: Stanza, origin: Session | None, number: int, data: bytes
+    context: Context,
+    user: User,
+    stanza: Stanza,
+    origin: Session | RemoteOrigin | None,
+    number: int,
+    data: bytes,
 ) -> None:
-    """Put a delivered message into the history of the recipient, and of the sender if they are ours.
+    """Put a delivered message into the history of the recipient, and of the sender if their client is ours.
 
     Without the origin id: a repeat after a crash must not pass for delivered because of its history alone.
     """
     if not context.settings.get(ARCHIVE_ENABLED):
         return
+    now = context.clock.now()
+    sender_id = origin.address_id or None if origin is not None else None
+    keep_received(context, user, stanza, sender_id, number, data, now)
+    theirs = context.actors.get(origin.address_id) if isinstance(origin, Session) else None
+    if theirs is not None and theirs is not user:
+        _keep_sent(context, theirs, user.person, stanza, number, data, now)
+
+
+def keep_received(
+    context: Context,
+    user: User,
+    stanza: Stanza,
+    sender_id: int | None,
+    number: int,
+    data: bytes,
+    stamp: float,
+) -> None:
+    """Put a message into the history of its recipient."""
     sender = stanza.from_
     assert sender is not None
-    now = context.clock.now()
-    theirs = context.actors.get(origin.address_id) if origin is not None else None
-    sender_id = theirs.person.address_id if theirs is not None else None
-    user_id = user.person.user_id
     prefs = user.archive_prefs
-    if prefs is None or wants(prefs, user, sender_id, sender.bare):
-        context.ledger.archive(
-            ArchiveRow(
-                user_id,
-                number,
-                number,
-                IN,
-                now,
-                data,
-                sender_id,
-                sender.bare,
-                sender.resource,
-                sender_id,
-                user_id,
-            )
-        )
-    if theirs is None or theirs is user:
+    if prefs is not None and not wants(prefs, user, sender_id, sender.bare):
         return
-    prefs = theirs.archive_prefs
-    if prefs is None or wants(prefs, theirs, user.person.address_id, user.jid.bare):
-        resource = stanza.to.resource if stanza.to is not None else ""
-        context.ledger.archive(
-            ArchiveRow(
-                theirs.person.user_id,
-                number,
-                number,
-                OUT,
-                now,
-                data,
-                user.person.address_id,
-                "",
-                resource,
-                sender_id,
-                user_id,
-            )
+    user_id = user.person.user_id
+    context.ledger.archive(
+        ArchiveRow(
+            user_id,
+            number,
+            number,
+            IN,
+            stamp,
+            data,
+            sender_id,
+            sender.bare,
+            sender.resource,
+            sender_id,
+            user_id,
         )
+    )
+
+
+def keep_sent(
+    context: Context, sender: User, recipient: Person, stanza: Stanza, number: int, stamp: float
+) -> None:
+    """Put a message to somebody whom another node serves into the history of its sender."""
+    if context.settings.get(ARCHIVE_ENABLED):
+        _keep_sent(context, sender, recipient, stanza, number, stanza.to_bytes(), stamp)
+
+
+def _keep_sent(
+    context: Context,
+    sender: User,
+    recipient: Person,
+    stanza: Stanza,
+    number: int,
+    data: bytes,
+    stamp: float,
+) -> None:
+    prefs = sender.archive_prefs
+    if prefs is not None and not wants(prefs, sender, recipient.address_id, recipient.jid.bare):
+        return
+    context.ledger.archive(
+        ArchiveRow(
+            sender.person.user_id,
+            number,
+            number,
+            OUT,
+            stamp,
+            data,
+            recipient.address_id,
+            "",
+            stanza.to.resource if stanza.to is not None else "",
+            sender.person.address_id,
+            recipient.user_id,
+        )
+    )
 
 
 def wants(prefs: Prefs, owner: User, peer_id: int | None, peer: str) -> bool:

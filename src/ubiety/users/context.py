@@ -15,6 +15,7 @@ from ubiety.store.epochs import COUNTER_BITS
 from ubiety.store.ledger import Ledger
 from ubiety.telemetry import Counters
 from ubiety.users.actor import User
+from ubiety.users.engine import Engine
 from ubiety.users.hooks import Hooks
 
 
@@ -45,9 +46,12 @@ class Context:
     """The default domain: the server's own address towards its people."""
     hooks: Hooks = field(default_factory=Hooks)
     """Where features join in."""
+    engine: Engine = field(default_factory=Engine)
+    """Whether presence is distributed."""
     links: Links | None = None
     """The way to the other nodes; None where there is but one."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Number messages in a new epoch from now on."""
-        self.next_number = count(epoch << COUNTER_BITS).__next__
+        """Number messages in a new epoch from now on, unless the present one is greater."""
+        if epoch > self.next_number() >> COUNTER_BITS:
+            self.next_number = count(epoch << COUNTER_BITS).__next__

@@ -9,6 +9,7 @@ from ubiety.conditions import StanzaError
 from ubiety.jid import Jid
 from ubiety.routing import delivery
 from ubiety.routing.delivery import Otherwise
+from ubiety.routing.remote_home import RemoteOrigin
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Pending, Refused, Verdict, refuse
 from ubiety.stanza import ASSERTED, Stanza, strip_asserted
@@ -20,7 +21,7 @@ from ubiety.users.offline import Delivery
 from ubiety.users.preferences import IM_ENABLED, MULTI_DEVICE, OFFLINE_SUPPRESSED
 from ubiety.xmpp import ns
 
-_ORIGIN_ID = (ns.STANZA_ID, "origin-id")
+ORIGIN_ID = (ns.STANZA_ID, "origin-id")
 _XMLNS = rb"\s+xmlns=(?:'[^']*'|\"[^\"]*\")"
 _ORIGIN = re.compile(rb"<origin-id(?:%b)?\s+id=(?:'([^']*)'|\"([^\"]*)\")" % _XMLNS)
 _BODY = (ns.CLIENT, "body")
@@ -41,7 +42,7 @@ def send(context: Context, user: User, stanza: Stanza, session: Session) -> Verd
     if user.policy is not None and user.policy.blocks(to):
         # XEP-0191 §3.2: who blocks somebody cannot write to them either.
         return Refused(StanzaError("not-acceptable", extra=_BLOCKED))
-    if session.smacks is not None and _ORIGIN_ID in stanza.children:
+    if session.smacks is not None and ORIGIN_ID in stanza.children:
         verdict = _route_once(context, user, stanza, session)
     else:
         verdict = context.router.route(stanza, session)
@@ -72,7 +73,7 @@ def _route_once(context: Context, user: User, stanza: Stanza, session: Session) 
     return verdict
 
 
-def deliver(context: Context, user: User, stanza: Stanza, origin: Session | None) -> Verdict:
+def deliver(context: Context, user: User, stanza: Stanza, origin: Session | RemoteOrigin | None) -> Verdict:
     """Deliver a message to ``user`` as RFC 6121 §8.5 says and keep the promises of design.md §2."""
     to, sender = stanza.to, stanza.from_
     assert to is not None and sender is not None
@@ -173,7 +174,12 @@ def _pass_on(
 
 
 def _store(
-    context: Context, user: User, stanza: Stanza, origin: Session | None, number: int, data: bytes
+    context: Context,
+    user: User,
+    stanza: Stanza,
+    origin: Session | RemoteOrigin | None,
+    number: int,
+    data: bytes,
 ) -> Verdict:
     pending = Pending()
     token = Delivery(user.inbox, number, None, pending)
@@ -188,13 +194,13 @@ def _entry(
     context: Context,
     user: User,
     stanza: Stanza,
-    origin: Session | None,
+    origin: Session | RemoteOrigin | None,
     number: int,
     data: bytes,
     token: Delivery,
 ) -> Entry:
     sender = context.homes.find(stanza.from_.bare) if stanza.from_ is not None else None
-    has_origin = _ORIGIN_ID in stanza.children
+    has_origin = ORIGIN_ID in stanza.children
     return Entry(
         number=number,
         recipient_id=user.person.user_id,

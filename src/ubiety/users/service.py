@@ -19,6 +19,7 @@ from ubiety.telemetry import event
 from ubiety.users import availability, messages, subscribing, temporary
 from ubiety.users.actor import RECENT_ORIGINS, User
 from ubiety.users.context import Context
+from ubiety.users.elsewhere import Elsewhere, Origin
 from ubiety.users.iq import Asked, Queries
 from ubiety.users.offline import Inbox
 from ubiety.users.policy import Policy
@@ -47,6 +48,8 @@ class Users:
     def __init__(self, context: Context, queries: Queries) -> None:
         self._context = context
         self._queries = queries
+        self.elsewhere: Elsewhere | None = None
+        """The people whom other nodes serve; None where there is but one node."""
         self._loading: dict[int, list[Callable[[User | None], None]]] = {}
         self._queued = 0
         self._detached: dict[str, tuple[Session, float]] = {}
@@ -68,6 +71,13 @@ class Users:
             if stanza.kind == "presence":
                 return DELIVERED
             return refuse("service-unavailable")  # RFC 6121 §8.5.1
+        elsewhere = self.elsewhere
+        if elsewhere is not None and elsewhere.claims(person):
+            return elsewhere.send(person, stanza, origin)
+        return self.take(person, stanza, origin)
+
+    def take(self, person: Person, stanza: Stanza, origin: Origin | None) -> Verdict:
+        """Deliver to a person who is served here, loading them first if need be."""
         user = self._context.actors.get(person.address_id)
         if user is not None:
             return self._deliver(user, stanza, origin)
@@ -75,12 +85,12 @@ class Users:
             return DELIVERED  # nobody is there to see it
         return self._deliver_later(person, stanza, origin)
 
-    def _deliver(self, user: User, stanza: Stanza, origin: Session | None) -> Verdict:
+    def _deliver(self, user: User, stanza: Stanza, origin: Origin | None) -> Verdict:
         if stanza.kind == "message":
             return messages.deliver(self._context, user, stanza, origin)
         if stanza.kind == "presence":
             return availability.deliver(self._context, user, stanza)
-        return self._deliver_query(user, stanza, origin)
+        return self._deliver_query(user, stanza, origin if isinstance(origin, Session) else None)
 
     def _deliver_query(self, user: User, stanza: Stanza, origin: Session | None) -> Verdict:
         assert stanza.to is not None and stanza.from_ is not None
@@ -95,16 +105,11 @@ class Users:
         session.send(stanza.to_bytes())
         return DELIVERED
 
-    def _deliver_later(self, person: Person, stanza: Stanza, origin: Session | None) -> Verdict:
-        waiting = self._loading.get(person.address_id, [])
-        if len(waiting) >= MAX_QUEUED or self._queued >= MAX_QUEUED_IN_ALL:
-            return refuse("resource-constraint", "The server is busy. Try again later.")
+    def _deliver_later(self, person: Person, stanza: Stanza, origin: Origin | None) -> Verdict:
         pending = Pending()
-        self._queued += 1
         seq = origin.inbound if origin is not None else 0
 
         def deliver(user: User | None) -> None:
-            self._queued -= 1
             if user is None:
                 pending.settle(
                     refuse("resource-constraint", "The database does not answer. Try again later.")
@@ -121,11 +126,28 @@ class Users:
             else:
                 pending.settle(verdict)
 
-        waiting.append(deliver)
+        if not self.when_loaded(person, deliver):
+            return refuse("resource-constraint", "The server is busy. Try again later.")
+        return pending
+
+    def when_loaded(self, person: Person, fn: Callable[[User | None], None]) -> bool:
+        """Call ``fn`` with a person's actor, behind what waits for it already; None: it cannot be loaded.
+
+        False when too much waits.
+        """
+        user = self._context.actors.get(person.address_id)
+        if user is not None:
+            fn(user)
+            return True
+        waiting = self._loading.get(person.address_id, [])
+        if len(waiting) >= MAX_QUEUED or self._queued >= MAX_QUEUED_IN_ALL:
+            return False
+        self._queued += 1
+        waiting.append(fn)
         if len(waiting) == 1:
             self._loading[person.address_id] = waiting
             self._context.spawn(self._load_for(person))
-        return pending
+        return True
 
     async def _load_for(self, person: Person) -> None:
         """Load an actor for stanzas that wait."""
@@ -139,6 +161,7 @@ class Users:
     def _deliver_waiting(self, person: Person, user: User | None) -> None:
         """Deliver what waited for an actor, in the order in which it came; None: it cannot be loaded."""
         for deliver in self._loading.pop(person.address_id, ()):
+            self._queued -= 1
             deliver(user)
 
     # -- what clients send ---------------------------------------------------------------------

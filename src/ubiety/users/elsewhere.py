@@ -1,0 +1,175 @@
+"""People whom other nodes serve: what a node's users send there, and what comes from there for them.
+
+The recipient's home keeps the recipient's history, the sender's home the sender's, each with numbers of its
+own. What was written by a sender's home gets into the recipient's history when the recipient's home is told.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ubiety.routing.arrivals import Arrivals
+from ubiety.routing.delivery import is_durable
+from ubiety.routing.homes import Person
+from ubiety.routing.lately import Lately
+from ubiety.routing.links import Links
+from ubiety.routing.remote import RemoteNodes
+from ubiety.routing.remote_home import RemoteOrigin
+from ubiety.routing.sessions import Session
+from ubiety.routing.verdict import DELIVERED, Delivered, Pending, Refused, Settled, Verdict, refuse
+from ubiety.stanza import Stanza, parse_stanza
+from ubiety.store import strays, users
+from ubiety.store.errors import StoreError
+from ubiety.telemetry import event
+from ubiety.users import archive
+from ubiety.users.actor import User
+from ubiety.users.context import Context
+from ubiety.users.messages import ORIGIN_ID, origin_id
+from ubiety.users.policy import Policy
+
+Origin = Session | RemoteOrigin
+"""Who has sent a stanza: one of this node's clients, or somebody's at another node."""
+
+REPEATS_KEPT = 20_000
+"""Messages of other nodes' people that are remembered by their origin ids."""
+
+
+class People(Protocol):
+    """The people of this node (``users.service.Users``)."""
+
+    def take(self, person: Person, stanza: Stanza, origin: Origin | None) -> Verdict:
+        """Deliver to a person who is served here."""
+
+    def when_loaded(self, person: Person, fn: Callable[[User | None], None]) -> bool:
+        """Call ``fn`` with the actor once there is one; False: too much waits already."""
+
+    def policy_of(self, login: users.Login) -> Policy | None:
+        """Return a person's policy."""
+
+
+class Elsewhere:
+    """What joins the people of this node to those of the others (``routing.remote_home.Home``)."""
+
+    def __init__(
+        self,
+        context: Context,
+        people: People,
+        links: Links,
+        call_later: Callable[[float, Callable[[], None]], object],
+    ) -> None:
+        self._context = context
+        self._people = people
+        self._repeats: Lately[tuple[int, int, str], Delivered | Pending] = Lately(REPEATS_KEPT)
+        self.nodes = RemoteNodes(
+            context.homes, links, context.database, context.clock, self, call_later, context.spawn
+        )
+        Arrivals(context.homes, links, context.router, self)
+
+    # -- out -----------------------------------------------------------------------------------
+
+    def claims(self, person: Person) -> bool:
+        """Tell whether a stanza for this person goes, or waits to go, to another node."""
+        return person.set_id not in self._context.homes.here or person.address_id in self.nodes.lanes
+
+    def send(self, person: Person, stanza: Stanza, origin: Session | None) -> Verdict:
+        """Send a stanza to a person whom another node serves."""
+        context = self._context
+        if person.set_id in context.homes.here and not (stanza.kind == "message" and is_durable(stanza)):
+            return self._people.take(person, stanza, origin)  # only durable messages wait in a lane
+        if origin is None:
+            return self.nodes.send(person, stanza, 0, False)
+        verdict = self.nodes.send(person, stanza, origin.address_id, origin.smacks is not None)
+        if type(verdict) is Pending:
+            self._keep_when_settled(verdict, person, stanza, origin)
+        return verdict
+
+    def _keep_when_settled(self, pending: Pending, person: Person, stanza: Stanza, origin: Session) -> None:
+        """Keep a message in its sender's history, in the place where it was sent, unless it is refused."""
+        context = self._context
+        number, now = context.next_number(), context.clock.now()
+
+        def keep(settled: Settled) -> None:
+            sender = context.actors.get(origin.address_id)
+            if isinstance(settled, Delivered) and sender is not None:
+                archive.keep_sent(context, sender, person, stanza, number, now)
+
+        pending.then(keep)
+
+    # -- in --------------------------------------------------------------------------------------
+
+    def take(self, person: Person, stanza: Stanza, origin: RemoteOrigin) -> Verdict:
+        """Deliver a stanza that was routed to this node; a repeat gets the first one's verdict.
+
+        The sender's home knows repeats by itself, unless it changed since the first one (promise 1).
+        """
+        if origin.smacks is None or ORIGIN_ID not in stanza.children:
+            return self._people.take(person, stanza, origin if stanza.kind == "message" else None)
+        key = (origin.address_id, person.address_id, origin_id(stanza) or "")
+        first = self._repeats.get(key) if key[2] else None
+        if isinstance(first, Pending) and first.verdict is not None:
+            first = None if isinstance(first.verdict, Refused) else DELIVERED
+        if first is not None:
+            return first
+        verdict = self._people.take(person, stanza, origin)
+        if not isinstance(verdict, Refused):
+            self._repeats.put(key, verdict)
+        return verdict
+
+    def origin_id(self, stanza: Stanza) -> str | None:
+        """Return the id that the sender's client gave a message (XEP-0359 §3.2)."""
+        return origin_id(stanza) if ORIGIN_ID in stanza.children else None
+
+    async def refusals(self, messages: list[tuple[Person, Stanza]]) -> list[Refused | None]:
+        """Return what recipients served elsewhere would refuse, by their policies. Raises StoreError."""
+        policies: dict[int, Policy | None] = {}
+        for person, _ in messages:
+            if person.address_id not in policies:
+                login = await self._context.database.read(users.load_login, person.address_id)
+                policies[person.address_id] = self._people.policy_of(login) if login is not None else None
+        return [
+            refuse("service-unavailable")
+            if self._is_kept_out(policies[person.address_id], person, stanza)
+            else None
+            for person, stanza in messages
+        ]
+
+    def _is_kept_out(self, policy: Policy | None, person: Person, stanza: Stanza) -> bool:
+        sender = stanza.from_
+        if policy is None or sender is None or sender.bare == person.jid.bare or not sender.local:
+            return False
+        return not policy.allows(sender)  # XEP-0191 §3.2
+
+    def go_on_in(self, epoch: int) -> None:
+        """Number messages in this epoch from now on, unless the present one is greater."""
+        self._context.set_epoch(epoch)
+
+    def rows_stored(self, person: Person, numbers: list[int]) -> None:
+        """Another node has added rows for a person: deliver them in their turn, keep them in the history."""
+
+        def note(user: User | None) -> None:
+            if user is not None:
+                user.inbox.row_waits()
+                if numbers:
+                    self._context.spawn(self._keep_rows(user, numbers))
+
+        self._people.when_loaded(person, note)
+
+    async def _keep_rows(self, user: User, numbers: list[int]) -> None:
+        try:
+            rows = await self._context.database.read(strays.find, numbers)
+        except StoreError as error:
+            event("history_not_kept", level="warning", user_id=user.person.user_id, reason=str(error))
+            return
+        for row in rows:
+            archive.keep_received(
+                self._context,
+                user,
+                parse_stanza(row.stanza),
+                row.sender_id,
+                row.number,
+                row.stanza,
+                row.stamp,
+            )
+
+    def row_superfluous(self, person: Person, number: int) -> None:
+        """A row that another node has added is of a message that was here already."""
+        self._context.ledger.forget(person.user_id, number)
