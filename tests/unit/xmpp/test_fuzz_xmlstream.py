@@ -95,15 +95,15 @@ def test_mutated_streams_for_a_while(monkeypatch):
     runs = passed = 0
     for data in mutations(seed):
         monkeypatch.setattr(xmlstream, "RENEW_AFTER", rng.choice([50, 300, 1 << 20]))
-        began = time.monotonic()
-        if began > until:
+        if time.monotonic() > until:
             break
+        began = time.process_time()  # the machine may be busy with other things
         places = [rng.randrange(len(data) + 1) for _ in range(rng.randint(0, 6))]
         try:
             items = check(data, places, rng.random() < 0.5)
         except Exception as error:
             raise AssertionError(f"seed {seed}, run {runs}, cut at {places}: {data!r}") from error
-        assert time.monotonic() - began < HANG_SECONDS, data
+        assert time.process_time() - began < HANG_SECONDS, data
         runs += 1
         passed += any(isinstance(item, Stanza) for item in items)
     print(f"{runs} streams, {passed} with a stanza that was passed on")
