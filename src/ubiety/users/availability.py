@@ -76,6 +76,8 @@ def leave(context: Context, user: User, session: Session, tail: bytes = fanout.U
 
 def broadcast(context: Context, user: User, sender: Jid, tail: bytes) -> None:
     """Send presence to everybody who may see it, and to the person's own devices."""
+    if not context.engine.runs:
+        _miss(context, user, sender, tail)
     head = fanout.head(sender)
     key = sender.text
     sent = 0
@@ -92,9 +94,22 @@ def broadcast(context: Context, user: User, sender: Jid, tail: bytes) -> None:
     context.counters.presences_out += sent
 
 
+def _miss(context: Context, user: User, sender: Jid, tail: bytes) -> None:
+    session = user.sessions.get(sender.resource)
+    if session is not None and session.available:
+        context.engine.found(sender)
+    else:
+        context.engine.miss(user, sender, tail)
+
+
+def shares(context: Context) -> bool:
+    """Tell whether people's presence is shown to others at all."""
+    return context.engine.runs and context.settings.get(SHARING_ENABLED)
+
+
 def audience(context: Context, user: User) -> Iterator[User]:
     """Yield the loaded people who may see ``user`` now."""
-    if not context.settings.get(SHARING_ENABLED):
+    if not shares(context):
         return
     actors = context.actors
     policy = user.policy
@@ -133,7 +148,7 @@ def look_around(context: Context, user: User, session: Session) -> None:
     for other in user.sessions.values():
         if other is not session and other.available:
             _show(other, session)
-    if not context.settings.get(SHARING_ENABLED):
+    if not shares(context):
         return
     for address_id in user.watched:
         contact = context.actors.get(address_id)
@@ -152,7 +167,7 @@ def _show(seen: Session, session: Session) -> None:
 
 def show_to(context: Context, user: User, watcher: User, *, available: bool = True) -> None:
     """Show ``user``'s sessions to all of ``watcher``'s, or make them disappear there."""
-    if available and (not context.settings.get(SHARING_ENABLED) or not may_see(user, watcher)):
+    if available and (not shares(context) or not may_see(user, watcher)):
         return
     for seen in user.sessions.values():
         if not seen.available:
