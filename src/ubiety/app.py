@@ -36,6 +36,7 @@ from ubiety.net.certificates import Certificates
 from ubiety.net.listener import ListenError, listen, port_of
 from ubiety.net.service import C2sService
 from ubiety.routing.homes import Homes, Person
+from ubiety.routing.links import Links
 from ubiety.routing.router import Router
 from ubiety.settings import Settings
 from ubiety.store import audit, changes, domains, epochs, messages, nodes, streams, users
@@ -162,7 +163,7 @@ class Node:
         queries = Queries(self.context, features.handlers)
         self.users = Users(self.context, queries)
         self.router.routes = [self.users, Host(self.context, queries)]
-        self.sessions = LiveSessions(self.context, self.users)
+        self.sessions = LiveSessions(self.context, self.users, self.topology)
         self.policies = LivePolicies(self.context)
         self.people = directory.People(self.context, self.users.forget, self.sessions.end_user)
         self.changes = self._make_changes()
@@ -241,6 +242,11 @@ class Node:
         event("node_stopped", node=self.config.node)
 
     # -- what operations see ---------------------------------------------------------------------
+
+    @property
+    def links(self) -> Links | None:
+        """The way to the other nodes; None where there is but one."""
+        return self.context.links
 
     @property
     def ports(self) -> Mapping[str, int]:

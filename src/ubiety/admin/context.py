@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ubiety.clock import Clock
+from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config
 from ubiety.jid import Jid
+from ubiety.routing.homes import Homes
+from ubiety.routing.links import Links
 from ubiety.settings import Settings
 from ubiety.store.database import Database
 from ubiety.store.users import User
@@ -36,13 +39,22 @@ class SessionInfo:
 
 
 class Sessions(Protocol):
-    """The sessions of this node."""
+    """The sessions of this node, and what is done to those of all nodes."""
 
     def list(self) -> Sequence[SessionInfo]:
-        """All of them."""
+        """All of this node."""
+
+    async def count(self, address: str) -> int:
+        """How many sessions a person has, wherever they are; 0 when their node does not answer."""
+
+    async def online(self) -> Sequence[str]:
+        """The bare addresses of everybody who has a session, on any node that answers."""
 
     async def end(self, address: str, reason: str) -> int:
-        """Ends the session of a full JID, or all of a bare one, telling the clients why; returns how many."""
+        """Ends the session of a full JID, or all of a bare one, telling the clients why; returns how many.
+
+        Raises Problem when the node that has them does not answer.
+        """
 
 
 class Policies(Protocol):
@@ -141,6 +153,18 @@ class Node(Protocol):
     @property
     def metrics(self) -> Metrics:
         """Counters and gauges."""
+
+    @property
+    def homes(self) -> Homes:
+        """Who is assigned to which set, and who serves it."""
+
+    @property
+    def topology(self) -> TopologyCopy:
+        """The nodes of the cluster."""
+
+    @property
+    def links(self) -> Links | None:
+        """The way to the other nodes; None where there is but one."""
 
     @property
     def sessions(self) -> Sessions:

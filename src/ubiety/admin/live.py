@@ -1,13 +1,20 @@
 """The live side of a node as operations see it: sessions, policies and announcements."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 from ubiety.admin.context import SessionInfo
+from ubiety.admin.forwarding import unreachable
+from ubiety.admin.problems import Problem
+from ubiety.cluster import asking
+from ubiety.cluster.topology import TopologyCopy
 from ubiety.element import escape_text
 from ubiety.jid import Jid, parse
 from ubiety.routing.homes import Person
+from ubiety.routing.links import Links, NodeUnreachable
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import Delivered, Pending, Settled, Verdict
 from ubiety.stanza import Stanza
@@ -23,12 +30,33 @@ ANNOUNCE_AT_ONCE = 200
 """People of an announcement whose copies are on their way at the same time."""
 
 
-class LiveSessions:
-    """Lists and ends sessions."""
+END, COUNT, ONLINE = "sessions.end", "sessions.count", "sessions.online"
+"""What nodes ask each other."""
 
-    def __init__(self, context: Context, users: Users) -> None:
+
+class LiveSessions:
+    """Lists and ends sessions, those of people whom another node serves by asking it."""
+
+    def __init__(self, context: Context, users: Users, topology: TopologyCopy) -> None:
         self._context = context
         self._users = users
+        self._topology = topology
+
+    def join(self, links: Links) -> None:
+        """Answer what the other nodes ask from now on."""
+
+        async def end(_node_id: int, value: Any) -> int:
+            return await self._end_here(*value)
+
+        async def count(_node_id: int, value: Any) -> int:
+            return self._count_here(value)
+
+        async def online(_node_id: int, _value: Any) -> bytes:
+            return json.dumps(self._online_here()).encode()
+
+        links.answer(END, end)
+        links.answer(COUNT, count)
+        asking.answer(links, ONLINE, online)
 
     def list(self) -> Sequence[SessionInfo]:
         """Return all sessions, by address."""
@@ -37,8 +65,57 @@ class LiveSessions:
         ]
         return sorted(found, key=lambda info: info.address)
 
+    async def count(self, address: str) -> int:
+        """Return how many sessions a person has; 0 when their node does not answer."""
+        try:
+            found: int = await self._ask_home(address, COUNT, address)
+        except Problem:
+            return 0
+        return found
+
+    async def online(self) -> Sequence[str]:
+        """Return the bare addresses of everybody who has a session on a node that answers."""
+        found = set(self._online_here())
+        links = self._context.links
+        others = self._topology.value.others(self._context.homes.node_id)
+        if links is not None:
+            asked = [asking.ask(links, other, ONLINE, None) for other in others if links.is_up(other)]
+            for answer in await asyncio.gather(*asked, return_exceptions=True):
+                if isinstance(answer, bytes):
+                    found.update(json.loads(answer))
+        return sorted(found)
+
     async def end(self, address: str, reason: str) -> int:
-        """End the session of a full address, or all of a bare one; return how many."""
+        """End the session of a full address, or all of a bare one; return how many.
+
+        Raises Problem when the node that has them does not answer.
+        """
+        ended: int = await self._ask_home(address, END, (address, reason))
+        return ended
+
+    async def _ask_home(self, address: str, question: str, value: Any) -> Any:
+        """Have a person's home answer: this node, or another one. Raises Problem."""
+        person = self._context.homes.find(parse(address).bare)
+        links = self._context.links
+        home = self._context.homes.node_of(person) if person is not None else None
+        if home is None or home == self._context.homes.node_id or links is None:
+            return await self._end_here(*value) if question == END else self._count_here(address)
+        if not links.is_up(home):
+            raise unreachable(self._topology.value.name_of(home))
+        try:
+            return await links.ask(home, question, value)
+        except (NodeUnreachable, ValueError):
+            raise unreachable(self._topology.value.name_of(home)) from None
+
+    def _online_here(self) -> Sequence[str]:
+        return [user.jid.bare for user in self._context.actors.values() if user.sessions]
+
+    def _count_here(self, address: str) -> int:
+        person = self._context.homes.find(parse(address).bare)
+        user = self._context.actors.get(person.address_id) if person is not None else None
+        return len(user.sessions) if user is not None else 0
+
+    async def _end_here(self, address: str, reason: str) -> int:
         jid = parse(address)
         person = self._context.homes.find(jid.bare)
         user = self._context.actors.get(person.address_id) if person is not None else None

@@ -28,6 +28,10 @@ class OfPerson(InDomain):
         """The domain of the person. Raises Problem."""
         return name_of(self.userid, self.domain, served).domain
 
+    def person(self, served: Sequence[str]) -> str | None:
+        """The address of the person. Raises Problem."""
+        return name_of(self.userid, self.domain, served).address
+
 
 class AnyDomain(Arguments):
     """Base of arguments that may be limited to a domain."""

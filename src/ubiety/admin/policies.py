@@ -123,6 +123,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         WRITE,
         True,
         set_default,
+        place="home",
     ),
     Operation(
         "policy.allow",
@@ -132,6 +133,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         WRITE,
         True,
         allow,
+        place="home",
     ),
     Operation(
         "policy.block",
@@ -141,6 +143,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         WRITE,
         True,
         block,
+        place="home",
     ),
     Operation(
         "policy.remove",
@@ -150,5 +153,6 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         WRITE,
         True,
         remove,
+        place="home",
     ),
 )

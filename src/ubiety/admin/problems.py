@@ -34,6 +34,21 @@ TOO_LARGE = Kind("too-large", "The request is too large", 413)
 TOO_SLOW = Kind("too-slow", "The request did not arrive in time", 408)
 UNAVAILABLE = Kind("unavailable", "The node cannot do it now", 503)
 FAULT = Kind("fault", "The node made a mistake", 500)
+KINDS = {
+    kind.name: kind
+    for kind in (
+        INVALID,
+        NOT_FOUND,
+        CONFLICT,
+        UNAUTHENTICATED,
+        FORBIDDEN,
+        TOO_MANY,
+        TOO_LARGE,
+        TOO_SLOW,
+        UNAVAILABLE,
+        FAULT,
+    )
+}
 
 
 class Problem(Exception):

@@ -1,5 +1,7 @@
 """Operations on sessions, and announcements."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
@@ -21,6 +23,7 @@ class SessionView(Result):
     """A session of a person."""
 
     address: str
+    node: str = Field(description="The node that serves it.")
     since: float
     remote: str
     transport: str
@@ -31,10 +34,11 @@ class SessionView(Result):
 
 
 class SessionViews(Result):
-    """Sessions of this node."""
+    """Sessions of all nodes."""
 
     sessions: list[SessionView]
     total: int = Field(description="How many there are, of which `limit` are shown.")
+    missing: list[str] = Field([], description="Nodes that did not answer.")
 
 
 class ListSessions(AnyDomain):
@@ -78,7 +82,7 @@ class Announced(Result):
 
 
 async def list_sessions(node: Node, caller: Caller, arguments: ListSessions) -> SessionViews:
-    """Lists the sessions."""
+    """Lists the sessions of this node."""
     found = list(node.sessions.list())
     if arguments.userid is not None:
         address = name_of(arguments.userid, arguments.domain, node.domains).address
@@ -87,8 +91,15 @@ async def list_sessions(node: Node, caller: Caller, arguments: ListSessions) -> 
     if domain is not None:
         found = [one for one in found if jid.parse(one.address).domain == domain]
     found.sort(key=lambda one: one.address)
-    shown = [_view(one) for one in found[: arguments.limit]]
-    return SessionViews(sessions=shown, total=len(found))
+    shown = [_view(node, one) for one in found[: arguments.limit]]
+    return SessionViews(sessions=shown, total=len(found), missing=[])
+
+
+def merge(arguments: ListSessions, parts: Sequence[SessionViews], missing: Sequence[str]) -> SessionViews:
+    """The sessions of all nodes as one list."""
+    found = sorted((one for part in parts for one in part.sessions), key=lambda one: one.address)
+    total = sum(part.total for part in parts)
+    return SessionViews(sessions=found[: arguments.limit], total=total, missing=list(missing))
 
 
 async def kick(node: Node, caller: Caller, arguments: KickSession) -> Kicked:
@@ -105,7 +116,7 @@ async def kick(node: Node, caller: Caller, arguments: KickSession) -> Kicked:
 async def announce(node: Node, caller: Caller, arguments: Announcement) -> Announced:
     """Sends a message of the server to everybody, a domain, a department, or whoever is online."""
     if arguments.audience == "online":
-        recipients = sorted({_bare(one) for one in node.sessions.list()})
+        recipients = await node.sessions.online()
     else:
         recipients = await node.database.read(addresses_of, arguments.audience, _place(arguments))
     if not recipients:
@@ -141,19 +152,21 @@ def _bare(session: SessionInfo) -> str:
     return session.address.partition("/")[0]
 
 
-def _view(session: SessionInfo) -> SessionView:
-    return SessionView(**{name: getattr(session, name) for name in SessionView.model_fields})
+def _view(node: Node, session: SessionInfo) -> SessionView:
+    return SessionView(node=node.config.node, **asdict(session))
 
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     Operation(
         "session.list",
-        "Lists the sessions of this node.",
+        "Lists the sessions.",
         ListSessions,
         SessionViews,
         "sessions.read",
         False,
         list_sessions,
+        place="all",
+        merge=merge,
     ),
     Operation("session.kick", "Ends a person's sessions.", KickSession, Kicked, "sessions.end", True, kick),
     Operation(

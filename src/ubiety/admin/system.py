@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ubiety import __version__
 from ubiety.admin.context import Certificate, Node
-from ubiety.admin.operation import After, Arguments, Nothing, Operation, PageSize, Result
+from ubiety.admin.operation import After, Arguments, Nothing, OnNode, Operation, PageSize, Result
 from ubiety.admin.problems import CONFLICT, Problem
 from ubiety.admin.rbac import Caller
 from ubiety.settings import Setting
@@ -93,7 +93,7 @@ class ReadAudit(Arguments):
     limit: PageSize = 100
 
 
-async def status(node: Node, caller: Caller, arguments: Nothing) -> Status:
+async def status(node: Node, caller: Caller, arguments: OnNode) -> Status:
     """Tells how the node is."""
     people, enabled = await node.database.read(users.count)
     return Status(
@@ -151,7 +151,7 @@ def _view(node: Node, certificate: Certificate) -> CertificateView:
 
 READ, WRITE = "system.read", "system.write"
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
-    Operation("node.status", "Tells how the node is.", Nothing, Status, READ, False, status),
+    Operation("node.status", "Tells how a node is.", OnNode, Status, READ, False, status, place="node"),
     Operation(
         "certificate.show",
         "Shows the certificate in use.",

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ubiety.cli.options import Data, Domain, Json, Limit, client
-from ubiety.cli.output import moment, print_json, print_line, print_properties, print_table
+from ubiety.cli.output import moment, print_json, print_line, print_note, print_properties, print_table
 
 domain_app = typer.Typer(name="domain", help="Domains that are served here.", no_args_is_help=True)
 setting_app = typer.Typer(name="setting", help="Settings.", no_args_is_help=True)
@@ -122,16 +122,18 @@ def list_sessions(
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """List the sessions of this node."""
+    """List the sessions of all nodes."""
     answer = client(data).get("session.list", userid=userid, domain=domain, limit=min(limit, 100_000))
     found = answer["sessions"]
     if as_json:
         print_json(found)
         return
-    titles = ["Address", "State", "Presence", "Priority", "Since", "From", "Transport", "Queued"]
-    names = ("address", "state", "presence", "priority", "since", "remote", "transport", "queued")
+    titles = ["Address", "State", "Presence", "Priority", "Since", "From", "Transport", "Queued", "Node"]
+    names = ("address", "state", "presence", "priority", "since", "remote", "transport", "queued", "node")
     rows = ([moment(one[n]) if n == "since" else one[n] for n in names] for one in found)
     print_table(titles, rows, "There are no sessions.")
+    if answer["missing"]:
+        print_note(f"Not counted, because they do not answer: {', '.join(answer['missing'])}.")
 
 
 @session_app.command("kick")

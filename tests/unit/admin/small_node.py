@@ -18,11 +18,14 @@ from ubiety.admin.problems import Problem
 from ubiety.admin.rbac import Caller
 from ubiety.admin.server import ApiServer
 from ubiety.clock import SystemClock
+from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config
 from ubiety.directory import passwords
 from ubiety.jid import Jid
 from ubiety.net.certificates import Certificates
 from ubiety.net.listener import listen, port_of
+from ubiety.routing.homes import Homes
+from ubiety.routing.links import Links
 from ubiety.settings import Setting, Settings
 from ubiety.store import addresses, domains, policy
 from ubiety.store.database import Database
@@ -52,6 +55,12 @@ class ListedSessions:
     def list(self) -> Sequence[SessionInfo]:
         return list(self.present)
 
+    async def count(self, address: str) -> int:
+        return sum(one.address.partition("/")[0] == address for one in self.present)
+
+    async def online(self) -> Sequence[str]:
+        return sorted({one.address.partition("/")[0] for one in self.present})
+
     async def end(self, address: str, reason: str) -> int:
         gone = [one for one in self.present if address in (one.address, one.address.partition("/")[0])]
         self.present = [one for one in self.present if one not in gone]
@@ -71,11 +80,13 @@ class StoredPolicies:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.done = 0
 
     async def set_default(self, user: User, action: str | None) -> None:
         await self._database.write(policy.set_default, user.id, action)
 
     async def put(self, user: User, action: str, target: Jid) -> None:
+        self.done += 1
         if not target.local:
             await self._database.write(policy.put_domain, user.id, action, target.domain)
             return
@@ -103,6 +114,9 @@ class SmallNode:
         self.database = Database(self.config.url)
         self.database.migrate()
         self.metrics = Metrics(Counters())
+        self.homes = Homes()
+        self.topology = TopologyCopy()
+        self.links: Links | None = None
         self.sessions = ListedSessions()
         self.policies = StoredPolicies(self.database)
         self.certificates = Certificates(self.config.certificates_dir, self.clock)
