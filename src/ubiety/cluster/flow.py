@@ -4,7 +4,7 @@ The bus delivers at most once. A flow numbers its frames, acknowledges them cumu
 first gap, and says openly when something is lost:
 
 * ``RESTARTED``: the other process is a new one. What we had for the old one is in ``take_lost``.
-* ``GAP``: presence was dropped on the way, or the other side gave up its queue: look anew.
+* ``GAP``: presence was dropped on the way, or a side gave up its queue: look anew. It comes after the loss.
 
 A message is a head and perhaps a frame. The head names the sender's process by its boot id (of two processes
 the later one has the greater id) and the one that it is meant for; frames are sent only to a process that
@@ -35,6 +35,8 @@ ACK_BYTES = 512 * 1024
 """After so many bytes an acknowledgement waits no longer."""
 RESEND_FIRST = 0.2
 RESEND_LAST = 2.0
+GAP_DELAY = 0.2
+"""Losses within so many seconds are one GAP: the whole of a burst is resent, and then looked at anew once."""
 REPEAT_GUARD = 0.02
 """Seconds in which a second request to resend is taken for a repeat of the first."""
 
@@ -98,6 +100,7 @@ class Flow:
         self._ack_bytes = 0
         self._nacked = 0
         self._nack_again = -_NEVER
+        self._gap_at = _NEVER
         self._must_nack = False
 
     @property
@@ -128,14 +131,19 @@ class Flow:
 
     def deadline(self) -> float:
         """When ``tick`` and ``flush`` are to be called at the latest."""
-        return min(self._talk_at, self._resend_at, self._heard + SILENCE if self.is_up else _NEVER)
+        silent_at = self._heard + SILENCE if self.is_up else _NEVER
+        return min(self._talk_at, self._resend_at, self._gap_at, silent_at)
 
     def excuse(self, seconds: float) -> None:
         """This process did not run for a while: nobody could be heard."""
         self._heard += seconds
 
     def tick(self, now: float) -> None:
-        """Notice silence, and that something has to be sent again."""
+        """Notice silence, and that something has to be sent again or is to be told."""
+        if now >= self._gap_at:
+            self._gap_at = _NEVER
+            self.gaps += 1
+            self._events.append(LinkEvent.GAP)
         if self.is_up and now >= self._heard + SILENCE:
             self._go_down()
         elif now >= self._resend_at:
@@ -188,8 +196,7 @@ class Flow:
         self._lost += self._outbox.add(queue, presence, sheds=is_dark)
         if self._outbox.bytes > self._outbox.bound:
             self._begin_anew()
-            self._events.append(LinkEvent.GAP)
-            self.gaps += 1
+            self._note_gap(now)
             self._talk_at = now  # the other side is told at once
 
     def _send_frames(self, out: list[bytes], now: float) -> None:
@@ -259,7 +266,7 @@ class Flow:
             self._talk_at = now  # it does not know us yet
             self.is_urgent = True
             return ()
-        if run != self._in.run and not self._follow(run):
+        if run != self._in.run and not self._follow(run, now):
             return ()
         if ack_run == self._run:
             self._acknowledged(ack, now)
@@ -293,12 +300,12 @@ class Flow:
             self._resend_at = _NEVER
             self._events.append(LinkEvent.DOWN)
 
-    def _follow(self, run: int) -> bool:
+    def _follow(self, run: int, now: float) -> bool:
         """The sender began anew, or this is a straggler from before (then false)."""
         if run < self._in.run:
             return False
         if self._in.run:
-            self._note_gap()
+            self._note_gap(now)
         self._in = self._inbounds[self._peer] = _Inbound(run)
         self._nacked = 0
         return True
@@ -334,10 +341,10 @@ class Flow:
             return ()
         self._in.expected += 1
         if marks & SHED:
-            self._note_gap()
-        return self._unpack(marks, memoryview(data)[_HEAD.size :])
+            self._note_gap(now)
+        return self._unpack(marks, memoryview(data)[_HEAD.size :], now)
 
-    def _unpack(self, marks: int, body: memoryview) -> Sequence[Item]:
+    def _unpack(self, marks: int, body: memoryview, now: float) -> Sequence[Item]:
         if marks & MORE:
             self._in.pieces += body
             return ()
@@ -348,11 +355,10 @@ class Flow:
             items = unpack(body)
         except PackingError:
             self.malformed += 1
-            self._note_gap()
+            self._note_gap(now)
             return ()
         self.items_in += len(items)
         return items
 
-    def _note_gap(self) -> None:
-        self.gaps += 1
-        self._events.append(LinkEvent.GAP)
+    def _note_gap(self, now: float) -> None:
+        self._gap_at = min(self._gap_at, now + GAP_DELAY)

@@ -209,7 +209,7 @@ async def test_too_much_for_a_silent_node_is_given_up_openly(party: Party) -> No
     assert [item[1] for item in lost] == list(range(len(lost)))
     assert len(lost) in (10, 20)
     assert near.waiting_bytes(2) <= 100_000
-    assert (2, LinkEvent.GAP) in party.events[1]
+    await until(lambda: (2, LinkEvent.GAP) in party.events[1])
 
 
 async def test_before_anything_comes_in_the_owner_is_asked(party: Party) -> None:
