@@ -1,6 +1,6 @@
 """What the ledger is asked to write, and one batch of it: plain values, no I/O."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
@@ -26,6 +26,16 @@ class StreamCursor(Protocol):
 
     def h_with(self, seqs: Iterable[int]) -> int:
         """Return what ``h`` would be if these stanzas were settled too."""
+
+
+class Fence(Protocol):
+    """What this node may write for: the sets that it serves (design.md §1, "Fencing")."""
+
+    def held(self) -> Sequence[tuple[int, int]]:
+        """Return (set, epoch) of all that this node believes to serve; in any thread."""
+
+    def covers(self, user_id: int) -> bool:
+        """Tell whether a person is served here; in the loop."""
 
 
 class State(IntEnum):
@@ -117,6 +127,8 @@ class Batch:
     streams: list[StreamRow] = field(default_factory=list)
     #: How far the entries' streams are settled once this is committed; the same transaction, never kept.
     cursors: list[StreamRow] = field(default_factory=list)
+    #: The sets, with their epochs, that must still be ours when it is written; empty: it is not checked.
+    fence: Sequence[tuple[int, int]] = ()
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.archive) + len(self.forgets) + len(self.streams)
@@ -134,6 +146,7 @@ class Batch:
         middle = len(items) // 2
         first, second = collect(items[:middle]), collect(items[middle:])
         second.cursors = self.cursors
+        first.fence = second.fence = self.fence
         return first, second
 
 

@@ -6,7 +6,7 @@ the same calls, through psycopg.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -14,10 +14,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from sqlalchemy.engine import URL, make_url
 
+from ubiety.store import leases
 from ubiety.store.changes import NOTED
 from ubiety.store.engines import make_engine
 from ubiety.store.errors import CommitUnknown, DatabaseUnavailable, StoreError, translate
 from ubiety.store.lanes import Call, Lane, run_each
+from ubiety.store.leases import Held
 from ubiety.store.migrate import upgrade
 
 P = ParamSpec("P")
@@ -40,17 +42,27 @@ class Database:
     All calls raise ``StoreError`` (see ``errors``) when the database fails.
     """
 
-    def __init__(self, url: str, *, readers: int = READERS, busy_timeout: float = BUSY_TIMEOUT) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        readers: int = READERS,
+        busy_timeout: float = BUSY_TIMEOUT,
+        application: str = "ubiety",
+    ) -> None:
         self.url: URL = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.path: Path | None = Path(self.url.database or "") if self.is_sqlite else None
         self.busy_timeout = busy_timeout
         #: Held for the length of every write transaction of this process (the ledger's as well).
         self.writer_lock = threading.Lock()
-        self._write_engine = make_engine(self.url, busy_timeout, is_reader=False)
-        self._read_engine = make_engine(self.url, busy_timeout, is_reader=True)
+        self._write_engine = make_engine(self.url, busy_timeout, is_reader=False, application=application)
+        self._read_engine = make_engine(self.url, busy_timeout, is_reader=True, application=application)
         #: Called (in any thread) after a commit of which other nodes have to know: see ``changes``.
         self.on_noted: Callable[[], None] = lambda: None
+        #: Returns the sets, with their epochs, that this node serves when a write is asked for: if one of
+        #: them is no longer its own when it is written, ``Fenced`` is raised. None: nobody else can have it.
+        self.fence: Callable[[], Sequence[Held]] | None = None
         self._held = threading.local()
         self._all_held: list[Connection] = []
         self._readers = Lane("database-read", readers, lambda calls: run_each(calls, self._read))
@@ -65,6 +77,14 @@ class Database:
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``fn(conn, ...)`` in the writer's thread; committed when it returns."""
+        held = self.fence() if self.fence is not None else ()
+        result: T = await self._writer.ask(_Guarded(lambda conn: fn(conn, *args, **kwargs), held))
+        return result
+
+    async def write_open(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Write what any node may write, whoever is served here: new deliveries, nothing else."""
         result: T = await self._writer.ask(lambda conn: fn(conn, *args, **kwargs))
         return result
 
@@ -136,7 +156,7 @@ class Database:
         """Write what waits: together if that works, else each for itself with its own error."""
         if len(calls) > 1:
             try:
-                self._write(lambda conn: _run_together(conn, calls))
+                self._write(_Guarded(lambda conn: _run_together(conn, calls), _held_for(calls)))
             except CommitUnknown as error:
                 for call in calls:
                     call.error = error
@@ -196,9 +216,29 @@ class Database:
             raise typed from error
 
 
+class _Guarded:
+    """A function that writes, and the sets that must be this node's own when it does."""
+
+    __slots__ = ("fn", "held")
+
+    def __init__(self, fn: Callable[[Connection], Any], held: Iterable[Held]) -> None:
+        self.fn = fn
+        self.held = held
+
+    def __call__(self, conn: Connection) -> Any:
+        return self.fn(conn)
+
+
+def _held_for(calls: Iterable[Call]) -> set[Held]:
+    return {held for call in calls if isinstance(call.fn, _Guarded) for held in call.fn.held}
+
+
 def _in_transaction(conn: Connection, fn: Callable[[Connection], T]) -> T:
     transaction = conn.begin()
     try:
+        if isinstance(fn, _Guarded) and fn.held:
+            driver: Any = conn.connection.driver_connection
+            driver.execute(*leases.fence(fn.held))
         result = fn(conn)
     except BaseException:
         transaction.rollback()

@@ -18,11 +18,14 @@ SQLITE_PRAGMAS = (
 )
 
 
-def make_engine(url: URL, busy_timeout: float, *, is_reader: bool) -> Engine:
-    """Return the engine for readers, whose statements are transactions of their own, or for writers."""
+def make_engine(url: URL, busy_timeout: float, *, is_reader: bool, application: str = "ubiety") -> Engine:
+    """Return the engine for readers, whose statements are transactions of their own, or for writers.
+
+    ``application``: what PostgreSQL calls the connections.
+    """
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url, busy_timeout, is_reader)
-    return _postgresql_engine(url, busy_timeout, is_reader)
+    return _postgresql_engine(url, busy_timeout, is_reader, application)
 
 
 def _sqlite_engine(url: URL, busy_timeout: float, is_reader: bool) -> Engine:
@@ -54,19 +57,25 @@ def _sqlite_engine(url: URL, busy_timeout: float, is_reader: bool) -> Engine:
     return engine
 
 
-def _postgresql_engine(url: URL, busy_timeout: float, is_reader: bool) -> Engine:
+def _postgresql_engine(url: URL, busy_timeout: float, is_reader: bool, application: str) -> Engine:
     options = [f"-c lock_timeout={int(busy_timeout * 1000)}", "-c timezone=UTC"]
     if is_reader:
         options += ["-c default_transaction_read_only=on", "-c statement_timeout=30000"]
     else:
-        options += ["-c idle_in_transaction_session_timeout=10000"]
+        # What a node that is gone has locked must not stay locked for longer than its lease.
+        options += ["-c idle_in_transaction_session_timeout=2000", "-c tcp_user_timeout=2000"]
+        options += ["-c tcp_keepalives_idle=1", "-c tcp_keepalives_interval=1", "-c tcp_keepalives_count=2"]
     return create_engine(
         url,
         connect_args={
-            "connect_timeout": 3,
-            "application_name": "ubiety",
+            "connect_timeout": 2,
+            "application_name": application,
             "options": " ".join(options),
-            "tcp_user_timeout": 5000,
+            # A database that was cut off is noticed within two seconds, whether we have sent or wait.
+            "tcp_user_timeout": 2000,
+            "keepalives_idle": 1,
+            "keepalives_interval": 1,
+            "keepalives_count": 2,
         },
         pool_size=POOL_SIZE,
         max_overflow=-1,

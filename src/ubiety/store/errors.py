@@ -8,6 +8,7 @@
   ``DatabaseBusy``         locked by somebody else for longer than the time-out: refuse the work
   ``Conflict``             a unique key or a reference forbids it: the caller's mistake
     ``Stale``              the row was changed since it was read
+  ``Fenced``               this node does not serve a set any more for which it wrote
   ``DataRefused``          a value that the database cannot hold (a NUL in a text, a number out of range)
 """
 
@@ -55,6 +56,10 @@ class DataRefused(StoreError):
     """One of the values cannot be stored."""
 
 
+class Fenced(StoreError):
+    """Another node serves a set for which this one was about to write; nothing was written."""
+
+
 #: PostgreSQL error codes, longest prefix first (https://www.postgresql.org/docs/15/errcodes-appendix.html).
 POSTGRESQL_CODES: tuple[tuple[str, type[StoreError]], ...] = (
     ("53100", DatabaseFull),
@@ -71,6 +76,7 @@ POSTGRESQL_CODES: tuple[tuple[str, type[StoreError]], ...] = (
     ("3D", DatabaseUnavailable),  # no such database
     ("40", DatabaseBusy),  # serialisation failure, deadlock
     ("23", Conflict),
+    ("22012", Fenced),  # division by zero: see leases.FENCE
     ("22", DataRefused),
 )
 

@@ -9,6 +9,10 @@ asking anybody.
 The database away: the batch comes back to the front of the queue, is tried again with growing pauses, and
 nothing is acknowledged. The disk full or the database locked: the entries of that batch fail with the typed
 error; deletions and history are kept and tried again.
+
+In a cluster a batch is written only while this node serves the sets that it believes to serve (``fence``).
+When it does not, the batch comes back too; what belongs to people who are no longer served here is left out
+of the next one and its entries fail with ``Fenced``.
 """
 
 import asyncio
@@ -21,6 +25,7 @@ from ubiety.store.batch import (
     ArchiveRow,
     Batch,
     Entry,
+    Fence,
     Forget,
     Item,
     Outcome,
@@ -30,7 +35,7 @@ from ubiety.store.batch import (
     collect,
 )
 from ubiety.store.database import Database
-from ubiety.store.errors import DatabaseUnavailable, StoreError
+from ubiety.store.errors import DatabaseUnavailable, Fenced, StoreError
 from ubiety.store.writer import Writer
 from ubiety.store.writer_postgresql import PostgresqlDialect
 from ubiety.store.writer_sqlite import SqliteDialect
@@ -71,6 +76,10 @@ class Ledger:
         #: Batches and entries written since the start.
         self.batches = 0
         self.written = 0
+        #: What must hold for a batch to be written; None where nobody else can serve our people.
+        self.fence: Fence | None = None
+        #: Called when a batch was refused because a set is no longer ours.
+        self.on_fenced: Callable[[], None] = lambda: None
         self._loop = loop or asyncio.get_running_loop()
         self._on_overload = on_overload
         self._queue: deque[Item] = deque()
@@ -205,7 +214,8 @@ class Ledger:
     def _take(self) -> Batch:
         """Take the next batch off the queue, without what was cancelled."""
         items: list[Item] = []
-        queue = self._queue
+        foreign: list[Item] = []
+        queue, fence = self._queue, self.fence
         for _ in range(min(len(queue), BATCH_ITEMS)):
             item = queue.popleft()
             if isinstance(item, Entry) and item.state is State.CANCELLED:
@@ -213,11 +223,16 @@ class Ledger:
             elif self._unwanted and isinstance(item, ArchiveRow) and item.message_id in self._unwanted:
                 self._done += 1
                 self._weigh(-item.size)
+            elif fence is not None and not fence.covers(_person_of(item)):
+                foreign.append(item)
             else:
                 items.append(item)
         if not queue:
             self._unwanted.clear()
+        self._leave_out(foreign)
         batch = collect(items)
+        if fence is not None:
+            batch.fence = fence.held()
         seqs: dict[StreamCursor, list[int]] = {}
         for entry in batch.entries:
             entry.state = State.HANDED_OVER
@@ -225,6 +240,15 @@ class Ledger:
                 seqs.setdefault(entry.stream, []).append(entry.seq)
         batch.cursors = [StreamRow(s.smid, s.user_id, s.h_with(done)) for s, done in seqs.items()]
         return batch
+
+    def _leave_out(self, items: list[Item]) -> None:
+        """Drop what is now for another node to write."""
+        for item in items:
+            self._done += 1
+            if isinstance(item, Entry):
+                self._settle_entry(item, Fenced("another node serves this person now"))
+            elif isinstance(item, ArchiveRow):
+                self._weigh(-item.size)
 
     # -- settlement ----------------------------------------------------------------------------------------
 
@@ -242,7 +266,7 @@ class Ledger:
         back: list[Item] = []
         for item in outcome.unwritten:
             assert outcome.error is not None
-            if not isinstance(item, Entry) or isinstance(outcome.error, DatabaseUnavailable):
+            if not isinstance(item, Entry) or isinstance(outcome.error, DatabaseUnavailable | Fenced):
                 back.append(item)
             else:
                 failed[id(item)] = outcome.error
@@ -287,6 +311,9 @@ class Ledger:
                 event("ledger_stopped", level="error", reason=f"{type(error).__name__}: {error}")
         self.trouble = error
         self._pause = 0.0 if error is None else min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
+        if isinstance(error, Fenced):
+            self._pause = FIRST_PAUSE  # it is soon known which set it is
+            self.on_fenced()
 
     def _release_flushers(self, error: StoreError | None) -> None:
         waiting = []
@@ -318,3 +345,10 @@ class Ledger:
 
     def _checkpoint_later(self) -> None:
         self._checkpointer = self._loop.call_later(CHECKPOINT_EVERY, self._checkpoint)
+
+
+def _person_of(item: Item) -> int:
+    """Return whose row it is; 0 where it does not matter."""
+    if isinstance(item, Entry):
+        return item.recipient_id
+    return item.owner_id if isinstance(item, ArchiveRow) else item.user_id

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from ubiety.store.batch import ArchiveRow, Batch, Entry, Outcome
 from ubiety.store.database import Database
-from ubiety.store.errors import DatabaseBusy, DatabaseFull, DatabaseUnavailable, StoreError
+from ubiety.store.errors import DatabaseBusy, DatabaseFull, DatabaseUnavailable, Fenced, StoreError
 
 #: These stop the ledger for a while; any other error is the fault of one row.
-STOPPING = (DatabaseUnavailable, DatabaseFull, DatabaseBusy)
+STOPPING = (DatabaseUnavailable, DatabaseFull, DatabaseBusy, Fenced)
 
 #: Addresses that the ledger interned lately (bare JID -> id).
 PEERS_KEPT = 20_000

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import psycopg
 
+from ubiety.store import leases
 from ubiety.store.batch import Batch
 from ubiety.store.database import Database
 from ubiety.store.writer import NAME_MESSAGE, NEWER_H, archive_rows, delivery_rows, message_rows, stream_rows
@@ -46,7 +47,7 @@ class PostgresqlDialect:
         self._conn = cast(psycopg.Connection[Any], self._pooled.driver_connection)
 
     def commit(self, batch: Batch, peers: dict[str, int]) -> None:
-        """Write the batch in one transaction, sent in one go."""
+        """Write the batch in one transaction, sent in one go; fails as a whole unless its sets are ours."""
         kept, ended = stream_rows(batch)
         work: list[tuple[str, list[Any]]] = [
             (ADD_MESSAGES, message_rows(batch)),
@@ -58,6 +59,8 @@ class PostgresqlDialect:
         ]
         try:
             with self._conn.pipeline():
+                if batch.fence:
+                    self._conn.execute(*leases.fence(batch.fence))
                 for statement, rows in work:
                     if rows:
                         self._conn.execute(statement, [list(column) for column in zip(*rows, strict=True)])

@@ -58,7 +58,9 @@ def _shape(conn: Connection) -> dict[str, object]:
         rows = conn.execute(text("SELECT tbl_name, name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
         # As written, but constraints in any order.
         shape["text"] = {
-            name: sorted(" ".join(part.split()).strip(" ()") for part in re.split(r",\s*\n|\n\)", sql))
+            name: sorted(
+                " ".join(part.split()).strip(" ()") for part in re.split(r",\s*\n|\n\)", sql.replace('"', ""))
+            )
             for table, name, sql in rows
             if table in metadata.tables
         }
