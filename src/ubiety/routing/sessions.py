@@ -21,6 +21,8 @@ MAX_KEPT = 10_000
 """Stanzas kept for a client that acknowledges nothing before its session is ended."""
 MAX_WAITING = 32
 """Stanzas that may queue behind one that is being answered before reading is paused."""
+MAX_IN_LINE = 16
+"""Stanzas of one client that may be written to the database together."""
 
 NO_INTERESTS: frozenset[str] = frozenset()
 
@@ -78,6 +80,9 @@ class Owner(Protocol):
     def handle(self, stanza: Stanza, session: "Session") -> Verdict:
         """Handle one stanza from the client."""
 
+    def is_in_line(self, stanza: Stanza) -> bool:
+        """Tell whether all that a stanza does comes after what was asked of the database before it."""
+
     def drained(self, session: "Session") -> None:
         """The session has room again."""
 
@@ -109,6 +114,7 @@ class Session:
         "_defer",
         "_held_presence",
         "_holds",
+        "_in_line",
         "_is_paused",
         "_owing",
         "_ping_id",
@@ -171,6 +177,7 @@ class Session:
         self._owing = False
         self._waiting: deque[Stanza] | None = None
         self._holds = 0  # answers that the stanzas in _waiting wait for
+        self._in_line = 0  # those of them that wait for the database's writer, which keeps order itself
         self._is_paused = False  # reading, because too many wait
         self._held_presence: dict[str, bytes] | None = None
         self._pings = 0
@@ -182,7 +189,7 @@ class Session:
 
     def receive(self, stanza: Stanza) -> None:
         """Handle a stanza from the client, or queue it behind one that is still being answered."""
-        if self._waiting is not None:
+        if self._waiting is not None and not self._may_go_on(stanza):
             self._waiting.append(stanza)
             if len(self._waiting) >= MAX_WAITING:
                 self._pause()
@@ -209,22 +216,30 @@ class Session:
         self.smacks = smacks
         self.cursor = StreamCursor(smacks, user_id)
 
-    def hold(self, pending: Pending) -> None:
-        """Keep later stanzas of this client back until ``pending`` is settled: order is a promise."""
+    def hold(self, pending: Pending, *, in_line: bool = False) -> None:
+        """Keep later stanzas of this client back until ``pending`` is settled: order is a promise.
+
+        ``in_line``: it waits for a write; others that are written too may go on behind it.
+        """
         if self._waiting is None:
             self._waiting = deque()
         self._holds += 1
-        pending.then(lambda _: self._release())
+        self._in_line += in_line
+        pending.then(lambda _: self._release(in_line))
 
-    def _release(self) -> None:
+    def _may_go_on(self, stanza: Stanza) -> bool:
+        """Tell whether nothing but writes is ahead of a stanza that is written as well."""
+        return (
+            not self._waiting and self._holds == self._in_line < MAX_IN_LINE and self.owner.is_in_line(stanza)
+        )
+
+    def _release(self, in_line: bool) -> None:
         self._holds -= 1
+        self._in_line -= in_line
         if self._holds:
             return
         waiting, self._waiting = self._waiting, None
         while waiting and not self.ended:
-            if self._waiting is not None:  # one of them holds the rest back again
-                self._waiting.extend(waiting)
-                break
             self.receive(waiting.popleft())
         if self._is_paused and len(self._waiting or ()) < MAX_WAITING:
             self._is_paused = False

@@ -15,8 +15,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 #: A thread answers after so many calls, or this many seconds, at the latest.
-TAKEN_AT_ONCE = 16
+TAKEN_AT_ONCE = 32
 ANSWER_WITHIN = 0.002
+#: While calls come in company, a lane that gathers begins at most once in so many seconds.
+GATHERING = 0.001
 
 
 class Call:
@@ -33,10 +35,18 @@ class Call:
 
 
 class Lane:
-    """Threads that take calls in order; ``work`` runs a few of them and notes results or errors in them."""
+    """Threads that take calls in order; ``work`` runs a few of them and notes results or errors in them.
 
-    def __init__(self, name: str, threads: int, work: Callable[[list[Call]], None]) -> None:
+    A lane that ``gathers`` begins when the loop's turn is over, so that all calls of a turn are run together,
+    and waits a moment for more as long as there are several at a time.
+    """
+
+    def __init__(
+        self, name: str, threads: int, work: Callable[[list[Call]], None], *, gathers: bool = False
+    ) -> None:
         self._work = work
+        self._gathers = gathers
+        self._gathered: dict[asyncio.AbstractEventLoop, list[Call]] = {}
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._is_closed = False
         self._threads = [
@@ -49,26 +59,43 @@ class Lane:
         """Queue a function; called in a loop, which gets the answer. Raises RuntimeError once closed."""
         if self._is_closed:
             raise RuntimeError("the database is closed")
-        call = Call(fn, asyncio.get_running_loop())
-        self._calls.put(call)
+        loop = asyncio.get_running_loop()
+        call = Call(fn, loop)
+        if not self._gathers:
+            self._calls.put(call)
+        elif loop in self._gathered:
+            self._gathered[loop].append(call)
+        else:
+            self._gathered[loop] = [call]
+            loop.call_soon(self._hand_over, loop)
         return call.waiter
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        for call in self._gathered.pop(loop, ()):
+            self._calls.put(call)
 
     def close(self) -> None:
         """Finish what was queued and end the threads."""
         if self._is_closed:
             return
         self._is_closed = True
+        for loop in list(self._gathered):
+            self._hand_over(loop)
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads:
             thread.join()
 
     def _run(self) -> None:
+        next_at = 0.0
         while (first := self._calls.get()) is not None:
+            if self._gathers and (pause := next_at - time.monotonic()) > 0:
+                time.sleep(pause)
             calls = [first]
             ends = self._take_more(calls)
             self._work(calls)
             _answer(calls)
+            next_at = time.monotonic() + GATHERING if len(calls) > 1 else 0.0
             if ends:
                 return
 

@@ -6,12 +6,12 @@ subscription, the version, the item.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from ubiety.store.sql import Sql
+from ubiety.store.sql import Row, Sql
 
 #: Values of ``subscription``, also the lowest two bits of the packed flags (RFC 6121 §2.1.2.5).
 NONE, TO, FROM, BOTH = range(4)
@@ -42,6 +42,40 @@ ITEMS = Sql(
     " WHERE g.user_id = i.user_id AND g.contact_id = i.contact_id)) ORDER BY i.contact_id)::text"
     " FROM roster_items i JOIN addresses a ON a.id = i.contact_id WHERE i.user_id = :user_id",
 )
+_NAMES_OF = (
+    "(SELECT json_group_array(g.name) FROM roster_groups g"
+    " WHERE g.user_id = {row}.user_id AND g.contact_id = {row}.contact_id)",
+    "(SELECT json_agg(g.name)::text FROM roster_groups g"
+    " WHERE g.user_id = {row}.user_id AND g.contact_id = {row}.contact_id)",
+)
+_FLAGS_OF = (
+    "{row}.subscription + 4 * {row}.ask + 8 * {row}.pending_in + 16 * {row}.approved + 32 * {row}.listed"
+)
+
+
+def _row(row: str, names: str) -> str:
+    return f"{row}.name, {_FLAGS_OF.format(row=row)}, {row}.state, {names.format(row=row)}"
+
+
+#: A person's row about a contact, and how many contacts the person has: in one step.
+ROW_AND_COUNT = Sql(
+    *(
+        f"SELECT {_row('i', names)}, (SELECT COALESCE(SUM(CASE WHEN listed = 1"
+        " AND (subscription <> 2 OR ask = 1) THEN 1 ELSE 0 END), 0)"
+        " FROM roster_items WHERE user_id = :user_id) FROM (SELECT 1 AS one) AS o LEFT JOIN roster_items i"
+        " ON i.user_id = :user_id AND i.contact_id = :contact_id"
+        for names in _NAMES_OF
+    )
+)
+#: Both rows of a relation in one step.
+BOTH_ROWS = Sql(
+    *(
+        f"SELECT {_row('i', names)}, {_row('j', names)} FROM (SELECT 1 AS one) AS o"
+        " LEFT JOIN roster_items i ON i.user_id = :user_id AND i.contact_id = :contact_id"
+        " LEFT JOIN roster_items j ON j.user_id = :peer_id AND j.contact_id = :address_id"
+        for names in _NAMES_OF
+    )
+)
 ITEM_OF = Sql(
     f"SELECT {ITEM} FROM roster_items i JOIN addresses a ON a.id = i.contact_id"
     " WHERE i.user_id = :user_id AND i.contact_id = :contact_id"
@@ -60,6 +94,31 @@ SET_SUBSCRIPTION = Sql(
     " ON CONFLICT (user_id, contact_id) DO UPDATE SET subscription = excluded.subscription,"
     " ask = excluded.ask, approved = excluded.approved, listed = excluded.listed"
 )
+_WRITE_FIELDS = tuple(
+    tuple(
+        f"{name}{n}" for name in ("user", "contact", "sub", "ask", "pending", "approved", "listed", "stanza")
+    )
+    for n in (1, 2)
+)
+_WRITE_HEAD = (
+    "INSERT INTO roster_items"
+    " (user_id, contact_id, subscription, ask, pending_in, approved, listed, pending_stanza) VALUES "
+)
+_WRITE_TAIL = (
+    " ON CONFLICT (user_id, contact_id) DO UPDATE SET subscription = excluded.subscription,"
+    " ask = excluded.ask, pending_in = excluded.pending_in, approved = excluded.approved,"
+    " listed = excluded.listed, pending_stanza = CASE WHEN excluded.pending_in = 0 THEN NULL"
+    " ELSE COALESCE(excluded.pending_stanza, roster_items.pending_stanza) END"
+)
+
+
+def _writing(rows: Sequence[tuple[str, ...]]) -> Sql:
+    values = ", ".join(f"({', '.join(f':{name}' for name in names)})" for names in rows)
+    return Sql(f"{_WRITE_HEAD}{values}{_WRITE_TAIL}")
+
+
+#: One row as a whole, or two at once; a request that waits already keeps its stanza.
+WRITE_ONE, WRITE_TWO = _writing(_WRITE_FIELDS[:1]), _writing(_WRITE_FIELDS)
 SET_PENDING = Sql(
     "INSERT INTO roster_items (user_id, contact_id, pending_in, pending_stanza, listed)"
     " VALUES (:user_id, :contact_id, 1, :stanza, 0)"
@@ -87,9 +146,10 @@ COUNTS = Sql(
     " FROM roster_items WHERE user_id = :user_id"
 )
 HOLDERS = Sql(f"SELECT user_id, {FLAGS} FROM roster_items WHERE contact_id = :contact_id ORDER BY user_id")
-BUMP = Sql(
-    "UPDATE users SET roster_version = roster_version + 1 WHERE id = :user_id RETURNING roster_version"
-)
+BUMP = Sql("UPDATE users SET roster_version = roster_version + 1 WHERE id = :user_id")
+#: On SQLite RETURNING costs more than reading the row once more, on PostgreSQL less than a round trip.
+BUMP_AND_TELL = Sql(f"{BUMP.text} RETURNING roster_version")
+VERSION = Sql("SELECT roster_version FROM users WHERE id = :user_id")
 PRUNE = Sql(
     "DELETE FROM roster_items WHERE user_id = :user_id AND contact_id = :contact_id AND subscription = 0"
     " AND ask = 0 AND pending_in = 0 AND approved = 0 AND listed = 0"
@@ -120,6 +180,15 @@ class Item(NamedTuple):
     def is_contact(self) -> bool:
         """Whether it counts towards the size of the contact list: not those who only watch the person."""
         return self.is_listed and (self.subscription != FROM or bool(self.flags & ASK))
+
+
+class Change(NamedTuple):
+    """A row as it is to be; ``stanza`` is a request that has come just now."""
+
+    user_id: int
+    contact_id: int
+    flags: int
+    stanza: bytes | None = None
 
 
 class Pending(NamedTuple):
@@ -162,6 +231,54 @@ def load_item(conn: Connection, user_id: int, contact_id: int) -> Item | None:
     return Item._make((*row, tuple(name for (name,) in names)))
 
 
+def load_with_count(conn: Connection, user_id: int, contact_id: int, jid: str) -> tuple[Item | None, int]:
+    """Return a person's row about a contact, and how many contacts the person has."""
+    row = ROW_AND_COUNT.one(conn, user_id=user_id, contact_id=contact_id)
+    assert row is not None
+    return _item(contact_id, jid, row[:4]), int(row[4])
+
+
+def load_both(
+    conn: Connection, ours: tuple[int, int, str], theirs: tuple[int, int, str]
+) -> tuple[Item | None, Item | None]:
+    """Return both rows of a relation; each is asked for with (user id, contact's address id and address)."""
+    row = BOTH_ROWS.one(conn, user_id=ours[0], contact_id=ours[1], peer_id=theirs[0], address_id=theirs[1])
+    assert row is not None
+    return _item(*ours[1:], row[:4]), _item(*theirs[1:], row[4:])
+
+
+def _item(contact_id: int, jid: str, row: Row) -> Item | None:
+    name, flags, state, names = row
+    if flags is None:
+        return None
+    groups = tuple(sorted(json.loads(names))) if names is not None and names != "[]" else ()
+    return Item(contact_id, jid, name, flags, state, groups)
+
+
+def write_rows(conn: Connection, changes: Sequence[Change]) -> None:
+    """Write the subscription state of one or two rows; a row that says nothing any more goes away."""
+    params: dict[str, object] = {}
+    kept = 0
+    for user_id, contact_id, flags, stanza in changes:
+        if not flags:
+            DELETE_ITEM.run(conn, user_id=user_id, contact_id=contact_id)
+            continue
+        values = (
+            user_id,
+            contact_id,
+            flags & 3,
+            flags >> 2 & 1,
+            flags >> 3 & 1,
+            flags >> 4 & 1,
+            flags >> 5 & 1,
+            stanza,
+        )
+        params.update(zip(_WRITE_FIELDS[kept], values, strict=True))
+        kept += 1
+    if kept:
+        (WRITE_ONE if kept == 1 else WRITE_TWO).run(conn, **params)
+
+
 def put_item(
     conn: Connection,
     user_id: int,
@@ -170,10 +287,15 @@ def put_item(
     groups: Iterable[str] = (),
     *,
     listed: bool = True,
+    had_groups: bool = True,
 ) -> None:
-    """Add a contact or change name and groups; the subscription stays as it is (RFC 6121 §2.3)."""
+    """Add a contact or change name and groups; the subscription stays as it is (RFC 6121 §2.3).
+
+    ``had_groups`` is False when the caller knows that there are none yet.
+    """
     PUT.run(conn, user_id=user_id, contact_id=contact_id, name=name, listed=int(listed))
-    DELETE_GROUPS.run(conn, user_id=user_id, contact_id=contact_id)
+    if had_groups:
+        DELETE_GROUPS.run(conn, user_id=user_id, contact_id=contact_id)
     ADD_GROUP.run_many(
         conn,
         [{"user_id": user_id, "contact_id": contact_id, "name": g} for g in dict.fromkeys(groups)],
@@ -246,5 +368,9 @@ def load_holders(conn: Connection, contact_id: int) -> list[tuple[int, int]]:
 
 def bump_version(conn: Connection, user_id: int) -> int:
     """Give the contact list its next version and return it (RFC 6121 §2.6)."""
-    version: int = BUMP.value(conn, user_id=user_id)
+    telling = BUMP_AND_TELL
+    if conn.dialect.name == "sqlite":
+        BUMP.run(conn, user_id=user_id)
+        telling = VERSION
+    version: int = telling.value(conn, user_id=user_id)
     return version

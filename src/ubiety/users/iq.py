@@ -59,6 +59,8 @@ class Handler:
     ns: str
     name: str
     function: Function
+    in_line: bool = False
+    """All that it does is a write, and what follows it."""
 
 
 class Queries:
@@ -66,31 +68,39 @@ class Queries:
 
     def __init__(self, context: Context, handlers: Iterable[Handler]) -> None:
         self._context = context
-        self._handlers = {(h.asked, h.type, h.ns, h.name): h.function for h in handlers}
+        self._handlers = {(h.asked, h.type, h.ns, h.name): h for h in handlers}
 
     def handle(self, asked: Asked, user: User | None, stanza: Stanza, session: Session | None) -> Verdict:
         """Answer a query; unknown ones are refused (RFC 6120 §8.4)."""
         if stanza.type not in ("get", "set"):
             return DELIVERED  # an answer that nobody waits for
-        function = None
-        if stanza.children:
-            ns, name = stanza.children[0]
-            function = self._handlers.get((asked, stanza.type, ns, name))
-        if function is None:
+        handler = self._find(asked, stanza)
+        if handler is None:
             return refuse("service-unavailable")
         request = Request(self._context, user, stanza, session)
         try:
-            answer = function(request)
+            answer = handler.function(request)
         except StanzaError as error:
             return Refused(error)
         if isawaitable(answer):
             pending = Pending()
             if session is not None:
-                session.hold(pending)
+                session.hold(pending, in_line=handler.in_line)
             self._context.spawn(self._await(request, answer, pending))
             return pending
         self._answer(request, answer)
         return DELIVERED
+
+    def _find(self, asked: Asked, stanza: Stanza) -> Handler | None:
+        if not stanza.children or stanza.type is None:
+            return None
+        ns, name = stanza.children[0]
+        return self._handlers.get((asked, stanza.type, ns, name))
+
+    def is_in_line(self, stanza: Stanza) -> bool:
+        """Tell whether a query to the own account is answered by a write alone."""
+        handler = self._find(Asked.OWN, stanza) if stanza.to is None else None
+        return handler is not None and handler.in_line
 
     async def _await(self, request: Request, answer: Awaitable[Answer], pending: Pending) -> None:
         verdict: Verdict = DELIVERED

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from ubiety.conditions import StanzaError
 from ubiety.element import Element
 from ubiety.jid import Jid, JidError, parse
+from ubiety.routing.homes import Person
 from ubiety.stanza import Stanza
 from ubiety.store import addresses
 from ubiety.store import roster as rows
@@ -59,7 +60,7 @@ class Roster:
         """The queries answered here."""
         return [
             Handler(Asked.OWN, "get", ns.ROSTER, "query", self._get),
-            Handler(Asked.OWN, "set", ns.ROSTER, "query", self._set),
+            Handler(Asked.OWN, "set", ns.ROSTER, "query", self._set, in_line=True),
         ]
 
     async def _get(self, request: Request) -> Answer:
@@ -88,8 +89,9 @@ class Roster:
             return None
         name, groups = _checked(item)
         limit = request.context.settings.get(MAX_CONTACTS)
+        known = request.context.homes.find(contact.bare)
         version, stored = await request.context.database.write(
-            _put, user.person.user_id, contact.bare, name, groups, limit
+            _put, user.person.user_id, contact.bare, known, name, groups, limit
         )
         user.roster_version = version
         push(user, [render(stored)])
@@ -97,14 +99,21 @@ class Roster:
 
 
 def _put(
-    conn: Connection, user_id: int, contact: str, name: str, groups: list[str], limit: int
+    conn: Connection,
+    user_id: int,
+    contact: str,
+    known: Person | None,
+    name: str,
+    groups: list[str],
+    limit: int,
 ) -> tuple[int, rows.Item]:
-    contact_id = addresses.intern(conn, contact)
-    present = rows.load_item(conn, user_id, contact_id)
+    contact_id = known.address_id if known is not None else addresses.intern(conn, contact)
+    present, contacts = rows.load_with_count(conn, user_id, contact_id, contact)
     # Facts §4.1: of a batch that goes over the limit the surplus is refused. Who only watches is no contact.
-    if limit and (present is None or not present.is_listed) and rows.count(conn, user_id).contacts >= limit:
+    if limit and (present is None or not present.is_listed) and contacts >= limit:
         raise StanzaError("not-allowed", f"The contact list is full: {limit} contacts are allowed.")
-    rows.put_item(conn, user_id, contact_id, name, groups)
+    had_groups = present is not None and bool(present.groups)
+    rows.put_item(conn, user_id, contact_id, name, groups, had_groups=had_groups)
     version = rows.bump_version(conn, user_id)
     flags, state = (present.flags, present.state) if present is not None else (0, 0)
     return version, rows.Item(contact_id, contact, name, flags | rows.LISTED, state, tuple(sorted(groups)))

@@ -201,6 +201,12 @@ class Users:
             return refuse("not-acceptable")
         return self._context.router.route(stanza, session)
 
+    def is_in_line(self, stanza: Stanza) -> bool:
+        """Tell whether a stanza is written to contact lists: such may follow each other at once."""
+        if stanza.kind == "presence":
+            return stanza.type in _SUBSCRIPTION_TYPES and stanza.to is not None
+        return stanza.kind == "iq" and self._queries.is_in_line(stanza)
+
     def drained(self, session: Session) -> None:
         """A session has room again: go on with what waits."""
         user = self._context.actors.get(session.address_id)

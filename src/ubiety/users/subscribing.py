@@ -6,7 +6,6 @@ and written in one transaction, and then clients are told: roster pushes, the st
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from dataclasses import replace as changed
 
 from sqlalchemy import Connection
 
@@ -41,6 +40,7 @@ class Side:
 
     user_id: int
     contact_id: int
+    contact: str
     row: rows.Item | None
     before: State
     state: State
@@ -49,6 +49,24 @@ class Side:
     version: int = 0
     after: rows.Item | None = None
     deliver: list[str] = field(default_factory=list)  # types of stanzas for this person's clients
+
+    @property
+    def flags_before(self) -> int:
+        """The packed flags of the row that was read, 0 if there was none."""
+        return self.row.flags if self.row is not None else 0
+
+    @property
+    def flags(self) -> int:
+        """The packed flags as they are now."""
+        state = self.state
+        listed = self.listed or bool(state.subscription) or state.ask
+        return (
+            state.subscription
+            | rows.ASK * state.ask
+            | rows.PENDING_IN * state.pending
+            | rows.APPROVED * self.approved
+            | rows.LISTED * listed
+        )
 
     @property
     def gained(self) -> bool:
@@ -67,7 +85,8 @@ def send(context: Context, user: User, stanza: Stanza, session: Session) -> Verd
     if stanza.to.bare == user.jid.bare:
         return refuse("not-allowed", "A person cannot subscribe to themselves.")
     pending = Pending()
-    session.hold(pending)
+    peer = context.homes.find(stanza.to.bare)
+    session.hold(pending, in_line=peer is None or peer.address_id in context.actors)
     # RFC 6121 §3.1.2: the server stamps bare addresses on both ends.
     stanza = stanza.replace(from_=user.jid.bare_jid(), to=stanza.to.bare_jid())
     context.spawn(_settle(pending, lambda: _exchange(context, user, stanza)))
@@ -141,7 +160,7 @@ def _apply(
     assert stanza.to is not None and stanza.type is not None
     kind = stanza.type
     contact_id = peer.address_id if peer is not None else addresses.intern(conn, stanza.to.bare)
-    ours = _load(conn, person.user_id, contact_id)
+    ours, theirs = _load(conn, person, contact_id, stanza.to.bare, peer)
     step = outbound(ours.state, kind)
     ours.state = step.state
     ours.listed = ours.listed or kind == "subscribe"
@@ -151,15 +170,14 @@ def _apply(
         ours.approved = True  # RFC 6121 §3.4.2: approved before being asked
     if kind == "unsubscribed":
         ours.approved = False
-    theirs = None
     # Between people of whom one blocks the other nothing new begins, but what there is comes to an end.
-    if peer is not None and step.passes and not (is_blocked and kind in ("subscribe", "subscribed")):
-        theirs = _load(conn, peer.user_id, person.address_id)
+    if not step.passes or (is_blocked and kind in ("subscribe", "subscribed")):
+        theirs = None
+    if theirs is not None:
         _arrive(conn, ours, theirs, stanza, auto_authorize, limits)
         if is_blocked:
             theirs.deliver.clear()
-        _save(conn, theirs, stanza)
-    _save(conn, ours, None)
+    _save(conn, [ours] if theirs is None else [ours, theirs], stanza)
     return ours, theirs
 
 
@@ -216,13 +234,13 @@ def _is_full(conn: Connection, side: Side, limits: Limits) -> bool:
 
 
 def _remove(conn: Connection, person: Person, contact: str, peer: Person | None) -> tuple[Side, Side | None]:
-    contact_id = addresses.find(conn, contact)
-    ours = _load(conn, person.user_id, contact_id) if contact_id is not None else None
-    if ours is None or contact_id is None or ours.row is None or not ours.row.is_listed:
-        raise StanzaError("item-not-found", "There is no such contact in the list.")  # RFC 6121 §2.5.3
-    theirs = None
-    if peer is not None:
-        theirs = _load(conn, peer.user_id, person.address_id)
+    contact_id = peer.address_id if peer is not None else addresses.find(conn, contact)
+    if contact_id is None:
+        raise _not_listed()
+    ours, theirs = _load(conn, person, contact_id, contact, peer)
+    if ours.row is None or not ours.row.is_listed:
+        raise _not_listed()
+    if theirs is not None:
         for kind, has in (
             ("unsubscribe", ours.state.sees or ours.state.ask),
             ("unsubscribed", ours.state.is_seen),
@@ -231,60 +249,75 @@ def _remove(conn: Connection, person: Person, contact: str, peer: Person | None)
             if has and step.passes:
                 theirs.state = step.state
                 theirs.deliver.append(kind)
-        _save(conn, theirs, None)
+        _save(conn, [theirs], None)
     rows.remove_item(conn, person.user_id, contact_id)
     ours.state = State()
     ours.version = rows.bump_version(conn, person.user_id)
     return ours, theirs
 
 
-def _load(conn: Connection, user_id: int, contact_id: int) -> Side:
-    row = rows.load_item(conn, user_id, contact_id)
+def _not_listed() -> StanzaError:
+    return StanzaError("item-not-found", "There is no such contact in the list.")  # RFC 6121 §2.5.3
+
+
+def _load(
+    conn: Connection, person: Person, contact_id: int, contact: str, peer: Person | None
+) -> tuple[Side, Side | None]:
+    """Read both sides at once; for somebody elsewhere only ours is here."""
+    if peer is None:
+        row = rows.load_item(conn, person.user_id, contact_id)
+        return _side(person.user_id, contact_id, contact, row), None
+    bare = person.jid.bare
+    row, their_row = rows.load_both(
+        conn, (person.user_id, contact_id, contact), (peer.user_id, person.address_id, bare)
+    )
+    return (
+        _side(person.user_id, contact_id, contact, row),
+        _side(peer.user_id, person.address_id, bare, their_row),
+    )
+
+
+def _side(user_id: int, contact_id: int, contact: str, row: rows.Item | None) -> Side:
     flags = row.flags if row is not None else 0
-    state = State(flags & 3, bool(flags & rows.ASK), bool(flags & rows.PENDING_IN))
+    state = _STATE_OF[flags & 15]
     return Side(
-        user_id, contact_id, row, state, state, bool(flags & rows.APPROVED), bool(flags & rows.LISTED)
+        user_id,
+        contact_id,
+        contact,
+        row,
+        state,
+        state,
+        bool(flags & rows.APPROVED),
+        bool(flags & rows.LISTED),
     )
 
 
-def _save(conn: Connection, side: Side, request: Stanza | None) -> None:
-    """Write a side if it changed; bump the version if the change shows in the roster."""
-    listed = side.listed or bool(side.state.subscription) or side.state.ask
-    was_approved = bool(side.row and side.row.flags & rows.APPROVED)
-    was_listed = bool(side.row and side.row.is_listed)
-    if side.state == side.before and side.approved == was_approved and listed == was_listed:
-        return
-    if side.state.pending and not side.before.pending:
-        rows.set_pending(conn, side.user_id, side.contact_id, request.to_bytes() if request else b"")
-    rows.set_subscription(
-        conn,
-        side.user_id,
-        side.contact_id,
-        side.state.subscription,
-        ask=side.state.ask,
-        approved=side.approved,
-        listed=listed,
-    )
-    if side.before.pending and not side.state.pending:
-        rows.clear_pending(conn, side.user_id, side.contact_id)
-    is_visible = changed(side.state, pending=False) != changed(side.before, pending=False)
-    if is_visible or listed != was_listed or side.approved != was_approved:
-        side.version = rows.bump_version(conn, side.user_id)
-        side.after = _after(conn, side, listed)
+_STATE_OF = [State(bits & 3, bool(bits & rows.ASK), bool(bits & rows.PENDING_IN)) for bits in range(16)]
 
 
-def _after(conn: Connection, side: Side, listed: bool) -> rows.Item | None:
-    """Return the row as it is now; it is read again only if it is new."""
+def _save(conn: Connection, sides: list[Side], request: Stanza | None) -> None:
+    """Write the sides that changed; bump a version if the change shows in that roster."""
+    changes = []
+    for side in sides:
+        before, after = side.flags_before, side.flags
+        if before == after:
+            continue
+        is_new_request = after & ~before & rows.PENDING_IN
+        stanza = request.to_bytes() if is_new_request and request is not None else None
+        changes.append(rows.Change(side.user_id, side.contact_id, after, stanza))
+        if (before ^ after) & ~rows.PENDING_IN:
+            side.after = _after(side, after)
+    if changes:
+        rows.write_rows(conn, changes)
+    for side in sides:
+        if side.after is not None:
+            side.version = rows.bump_version(conn, side.user_id)
+
+
+def _after(side: Side, flags: int) -> rows.Item:
+    """Return the row as it is now."""
     if side.row is None:
-        return rows.load_item(conn, side.user_id, side.contact_id)
-    state = side.state
-    flags = (
-        state.subscription
-        | rows.ASK * state.ask
-        | rows.PENDING_IN * state.pending
-        | rows.APPROVED * side.approved
-        | rows.LISTED * listed
-    )
+        return rows.Item(side.contact_id, side.contact, "", flags, 0, ())
     return side.row._replace(flags=flags)
 
 

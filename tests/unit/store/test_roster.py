@@ -145,3 +145,24 @@ def test_flags_survive(
     assert login is not None
     assert list(zip(login.contacts, login.flags, strict=True)) == expected
     assert login.has_pending_in is waits
+
+
+def test_both_rows_of_a_relation_are_read_and_written_at_once(database: Database, people: People) -> None:
+    (one, one_address), (two, two_address), _ = people
+    ours, theirs = (one, two_address, "person1@example.org"), (two, one_address, "person0@example.org")
+    assert database.read_now(roster.load_both, ours, theirs) == (None, None)
+    database.write_now(roster.put_item, one, two_address, "Bo", ["Work", "Home"], had_groups=False)
+    asked = roster.Change(one, two_address, roster.ASK | roster.LISTED)
+    waits = roster.Change(two, one_address, roster.PENDING_IN, b"<presence/>")
+    database.write_now(roster.write_rows, [asked, waits])
+    item, hidden = database.read_now(roster.load_both, ours, theirs)
+    assert item == roster.Item(*ours[1:], "Bo", roster.ASK | roster.LISTED, 0, ("Home", "Work"))
+    assert hidden == roster.Item(*theirs[1:], "", roster.PENDING_IN, 0, ())
+    database.write_now(roster.write_rows, [waits._replace(flags=roster.PENDING_IN | roster.TO, stanza=None)])
+    (request,) = database.read_now(roster.load_pending, two)
+    assert request.stanza == b"<presence/>"  # it was there before
+    database.write_now(roster.write_rows, [asked._replace(flags=roster.BOTH), waits._replace(flags=0)])
+    item, hidden = database.read_now(roster.load_both, ours, theirs)
+    assert item is not None and item.flags == roster.BOTH and item.groups == ("Home", "Work")
+    assert hidden is None and database.read_now(roster.load_pending, two) == []
+    assert database.read_now(roster.load_with_count, one, two_address, ours[2]) == (item, 0)

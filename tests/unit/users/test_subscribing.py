@@ -216,3 +216,28 @@ async def test_removing_a_contact_ends_both_directions(place: Place) -> None:
     assert pushed(got)[-1] == (alice.bare, "none", None)
     assert (await side(alice, bob.bare), await side(bob, alice.bare)) == ("nothing", "none")
     assert condition(await alice.ask("set", item)) == "item-not-found"
+
+
+async def test_what_a_client_sends_at_once_is_done_and_answered_in_order(place: Place) -> None:
+    alice, bob = await interested(place, "alice"), await interested(place, "bob")
+    item = f"<query xmlns='{ns.ROSTER}'><item jid='{bob.bare}' name='Bob'/></query>"
+    alice.send(f"<iq type='set' id='add'>{item}</iq>")
+    alice.send(f"<presence type='subscribe' to='{bob.bare}'/>")
+    alice.send(f"<presence type='unsubscribe' to='{bob.bare}'/>")
+    alice.send(f"<iq type='get' id='list'><query xmlns='{ns.ROSTER}'/></iq>")
+    alice.send(f"<presence type='subscribe' to='{bob.bare}'/>")
+    got = await alice.take()
+    assert pushed(got) == [
+        (bob.bare, "none", None),
+        (bob.bare, "none", "subscribe"),
+        (bob.bare, "none", None),
+        (bob.bare, "none", "subscribe"),
+    ]
+    answers = [s.get("id") for s in got if s.name == "iq" and s.get("type") == "result"]
+    assert answers == ["add", "list"]
+    assert kinds(await bob.take()) == [
+        (alice.bare, "subscribe"),
+        (alice.bare, "unsubscribe"),
+        (alice.bare, "subscribe"),
+    ]
+    assert (await side(alice, bob.bare), await side(bob, alice.bare)) == ("none ask", "none pending hidden")
