@@ -1,6 +1,7 @@
 """Every setting of a node, gathered from the modules that use them."""
 
 from ubiety.admin import api, system
+from ubiety.cluster import recovery
 from ubiety.directory import passwords
 from ubiety.net import pacing, service
 from ubiety.users import features, preferences
@@ -13,4 +14,5 @@ SETTINGS = (
     *passwords.SETTINGS,
     *api.SETTINGS,
     *system.SETTINGS,
+    *recovery.SETTINGS,
 )

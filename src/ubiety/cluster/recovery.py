@@ -1,0 +1,512 @@
+"""The Cisco Server Recovery Manager: drives the core of redundancy, and carries its orders out.
+
+It tells the peer several times a second how this node is, hears the same of the peer, watches the critical
+services, the database and the leases, and gives all of that to ``cluster/redundancy.py``. What comes back it
+does: take sets over, hand them over, start and stop services, write state and reason down.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ubiety.clock import Clock
+from ubiety.cluster import services
+from ubiety.cluster.redundancy import Redundancy
+from ubiety.cluster.states import (
+    Announce,
+    Broken,
+    Configured,
+    HandedOver,
+    HandOver,
+    HealthSeen,
+    Heartbeat,
+    Holder,
+    Input,
+    LeasesSeen,
+    Limits,
+    NotTaken,
+    Order,
+    Reason,
+    Request,
+    Requested,
+    Services,
+    ServicesSettled,
+    ServingSeen,
+    State,
+    Taken,
+    TakeOver,
+)
+from ubiety.cluster.topology import Topology
+from ubiety.routing.homes import Homed, Homes
+from ubiety.routing.links import Item, Kind, Links
+from ubiety.settings import Setting, Settings
+from ubiety.store import nodes
+from ubiety.store.database import Database
+from ubiety.store.errors import StoreError
+from ubiety.telemetry import event
+
+MINUTE = 60.0
+
+CRITICAL_DELAY = Setting(
+    "ha.critical_service_delay",
+    float,
+    10.0,
+    "seconds",
+    "Time for which a critical service may be down before the node fails over: "
+    "Critical Service (Down) Delay.",
+    minimum=0,
+    maximum=3600,
+)
+AUTOMATIC_FALLBACK = Setting(
+    "ha.automatic_fallback",
+    bool,
+    False,
+    "",
+    "People return to their node by themselves once it has been well for a time: Enable Automatic Fallback.",
+)
+FALLBACK_MINUTES = Setting(
+    "ha.fallback_minutes",
+    int,
+    30,
+    "minutes",
+    "Time for which both nodes must have been well before people return by themselves.",
+    minimum=1,
+    maximum=10_080,
+)
+INITIAL_TIMEOUT = Setting(
+    "ha.initial_heartbeat_timeout",
+    float,
+    10.0,
+    "seconds",
+    "Time that a node which starts waits to hear of its peer before it serves people: "
+    "Initialization Keep Alive (Heartbeat) Timeout.",
+    minimum=1,
+    maximum=600,
+)
+HEARTBEAT_TIMEOUT = Setting(
+    "ha.heartbeat_timeout",
+    float,
+    2.5,
+    "seconds",
+    "Time without a heartbeat after which the peer counts as down, and is taken over when its lease in the "
+    "database has run out, too: Keep Alive (Heartbeat) Timeout.",
+    minimum=1,
+    maximum=600,
+)
+HEARTBEAT_INTERVAL = Setting(
+    "ha.heartbeat_interval",
+    float,
+    0.5,
+    "seconds",
+    "Pause between two heartbeats to the peer: Keep Alive (Heartbeat) Interval.",
+    minimum=0.1,
+    maximum=60,
+)
+MONITOR_AUTHENTICATION = Setting(
+    "ha.monitor_authentication",
+    bool,
+    True,
+    "",
+    "The Cisco XCP Authentication Service counts as a critical service: Enable monitoring of XCP "
+    "Authentication Service.",
+)
+SETTINGS = (
+    CRITICAL_DELAY,
+    AUTOMATIC_FALLBACK,
+    FALLBACK_MINUTES,
+    INITIAL_TIMEOUT,
+    HEARTBEAT_TIMEOUT,
+    HEARTBEAT_INTERVAL,
+    MONITOR_AUTHENTICATION,
+)
+
+TURN = 0.25
+"""The longest time between two looks at everything (seconds)."""
+WRITE_SECONDS = 5.0
+
+
+class Tenures(Protocol):
+    """The right to serve sets: leases and holds."""
+
+    async def take(self, set_id: int) -> int | None:
+        """Take the lease of a set and return its epoch; None while somebody else holds it."""
+
+    async def give(self, set_id: int) -> None:
+        """Free the lease of a set that is served no more."""
+
+    def serving(self) -> Collection[int]:
+        """The sets that this node may serve now."""
+
+    def holders(self) -> Mapping[int, int] | None:
+        """Set -> the node whose lease on it is alive, as just read; None while the database is away."""
+
+
+class ServicesHealth(Protocol):
+    """The critical services of this node (``cluster/control.py``)."""
+
+    def critical_down(self) -> list[str]:
+        """The critical services that do not run, by name."""
+
+    async def stop_all(self) -> None:
+        """Stop the critical services."""
+
+    async def start_all(self) -> list[str]:
+        """Start them; returns the names of those that failed."""
+
+
+class Refused(Exception):
+    """A request does not fit the state of the pair; the text says which one does."""
+
+
+class Recovery:
+    """The recovery manager of one node. Made and used in the loop."""
+
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        boot: str,
+        was: str,
+        topology: Callable[[], Topology],
+        settings: Settings,
+        clock: Clock,
+        database: Database,
+        homes: Homes,
+        tenures: Tenures,
+        services: ServicesHealth,
+        homed: Sequence[Homed],
+        set_epoch: Callable[[int], None],
+        links: Links | None,
+    ) -> None:
+        """``was``: the state of this node that was written down before this start."""
+        self.node_id = node_id
+        self._boot = boot
+        self._was = _known_state(was)
+        self._topology = topology
+        self._settings = settings
+        self._clock = clock
+        self._database = database
+        self._homes = homes
+        self._tenures = tenures
+        self._services = services
+        self._homed = homed
+        self._set_epoch = set_epoch
+        self._links = links
+        self._down_since: float | None = None
+        self._said_at = float("-inf")
+        self._poke = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._run: asyncio.Task[None] | None = None
+        self._written: tuple[State, Reason] | None = None
+        self._is_writing = False
+        self.core = self._make_core(self._was)
+        if links is not None:
+            links.handle(Kind.HEARTBEAT, self._hear)
+
+    # -- what others call ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to work: the start of the service."""
+        if self._run is None:
+            self.core = self._make_core(self._was)
+            self._written = None
+            self._homes.here.intersection_update(self._tenures.serving())
+            self._run = asyncio.get_running_loop().create_task(self._work())
+
+    async def stop(self) -> None:
+        """End the service: people stay served as they are, nobody fails over any more."""
+        if self._run is not None:
+            run, self._run = self._run, None
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+            self._was = self.core.state
+
+    async def leave(self) -> None:
+        """End the node on purpose: hand everybody over and say good-bye, so that the peer need not wait."""
+        await self.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=WRITE_SECONDS)
+        for set_id in sorted(self._tenures.serving()):
+            try:
+                await self._hand_over(set_id)
+            except Exception as error:  # noqa: BLE001  the node ends in any case
+                event("hand_over_failed", level="error", set=set_id, reason=str(error), exc_info=error)
+        self._send(self.core.heartbeat(self._clock.monotonic(), is_leaving=True))
+
+    def look(self) -> None:
+        """Look at everything again, soon: something has changed."""
+        self._poke.set()
+
+    def lost(self, set_id: int) -> None:
+        """Serve a set no more, at once: neither lease nor hold is left. Called by the tenures."""
+        self._release(set_id)
+        event("set_lost", level="warning", set=set_id)
+        self.look()
+
+    @property
+    def state(self) -> State:
+        """The state of this node."""
+        return self.core.state
+
+    @property
+    def reason(self) -> Reason:
+        """Why it is in it."""
+        return self.core.reason
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether this node has taken over that high availability is on."""
+        return self.core.facts.is_enabled
+
+    @property
+    def peer_id(self) -> int:
+        """The other node of the group, 0 if there is none."""
+        backup = self._topology().backup_of(self.node_id)
+        return backup.id if backup is not None else 0
+
+    def ask(self, request: Request) -> None:
+        """Do what an administrator asks for. Raises Refused."""
+        if self._run is None:
+            raise Refused("The Cisco Server Recovery Manager does not run on this node.")
+        if not self.is_enabled:
+            raise Refused("High availability is off for this group.")
+        refusal = self.core.refusal(request, self._clock.monotonic())
+        if refusal:
+            raise Refused(refusal)
+        event("redundancy_requested", request=request.value, state=self.state.value)
+        self._give(Requested(request))
+
+    def critical_down(self) -> list[str]:
+        """The services that count as critical and do not run."""
+        is_counted = self._settings.get(MONITOR_AUTHENTICATION)
+        return [
+            name for name in self._services.critical_down() if is_counted or name != services.AUTHENTICATION
+        ]
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while True:
+            self._poke.clear()
+            try:
+                self._look_around()
+            except Exception as error:  # noqa: BLE001  redundancy goes on, and shows that it is broken
+                event("redundancy_broken", level="error", reason=str(error), exc_info=error)
+                self._perform(self.core.receive(Broken(), self._clock.monotonic()))
+            try:
+                async with asyncio.timeout(self._pause()):
+                    await self._poke.wait()
+            except TimeoutError:
+                pass
+
+    def _look_around(self) -> None:
+        peer_id = self.peer_id
+        if peer_id != self.core.facts.peers:  # the group was changed
+            self.core = self._make_core(State.UNKNOWN)
+        self._give(Configured(self._is_ha_on(), self._limits()))
+        self._give(ServingSeen(frozenset(self._tenures.serving())))
+        holders = self._tenures.holders()
+        self._give(HealthSeen(self._see_services(), holders is not None))
+        if holders is not None:
+            self._give(LeasesSeen(self._holder(holders, self.node_id), self._holder(holders, peer_id)))
+        now = self._clock.monotonic()
+        if now - self._said_at >= self._settings.get(HEARTBEAT_INTERVAL):
+            self._say(self.core.heartbeat(now))
+        self._write_down()
+
+    def _pause(self) -> float:
+        now = self._clock.monotonic()
+        due = self._said_at + self._settings.get(HEARTBEAT_INTERVAL)
+        deadline = self.core.deadline(now)
+        return max(0.01, min(TURN, due - now, TURN if deadline is None else deadline - now))
+
+    def _is_ha_on(self) -> bool:
+        group = self._topology().group_of(self.node_id)
+        return group is not None and group.is_pair and group.ha_enabled
+
+    def _limits(self) -> Limits:
+        get = self._settings.get
+        minutes = get(FALLBACK_MINUTES) if get(AUTOMATIC_FALLBACK) else None
+        return Limits(
+            heartbeat_timeout=max(get(HEARTBEAT_TIMEOUT), 3 * get(HEARTBEAT_INTERVAL)),
+            initial_timeout=get(INITIAL_TIMEOUT),
+            critical_delay=get(CRITICAL_DELAY),
+            fallback_after=None if minutes is None else minutes * MINUTE,
+        )
+
+    def _see_services(self) -> float | None:
+        if not self.critical_down():
+            self._down_since = None
+        elif self._down_since is None:
+            self._down_since = self._clock.monotonic()
+        return self._down_since
+
+    def _holder(self, holders: Mapping[int, int], set_id: int) -> Holder:
+        owner = holders.get(set_id, 0)
+        if not owner:
+            return Holder.FREE
+        return Holder.OURS if owner == self.node_id else Holder.PEERS
+
+    # -- heartbeats --------------------------------------------------------------------------------
+
+    def _say(self, heartbeat: Heartbeat) -> None:
+        self._said_at = self._clock.monotonic()
+        self._send(heartbeat)
+
+    def _send(self, heartbeat: Heartbeat) -> None:
+        if self._links is not None and self.peer_id:
+            self._links.send(self.peer_id, pack(heartbeat), sheddable=True)
+
+    def _hear(self, node_id: int, item: Item) -> None:
+        if self._run is None or node_id != self.core.facts.peers:
+            return
+        heartbeat = unpack(item)
+        if heartbeat is not None:
+            self._give(heartbeat)
+
+    # -- orders ------------------------------------------------------------------------------------
+
+    def _make_core(self, was: State) -> Redundancy:
+        return Redundancy(self.node_id, self.peer_id, self._boot, was, self._clock.monotonic())
+
+    def _give(self, given: Input) -> None:
+        self._perform(self.core.receive(given, self._clock.monotonic()))
+
+    def _perform(self, orders: Iterable[Order]) -> None:
+        for order in orders:
+            match order:
+                case TakeOver(set_id):
+                    self._spawn(self._take_over(set_id, self.core))
+                case HandOver(set_id):
+                    self._spawn(self._order_hand_over(set_id, self.core))
+                case Services():
+                    self._spawn(self._order_services(order, self.core))
+                case Announce(heartbeat):
+                    self._announce(heartbeat)
+
+    def _announce(self, heartbeat: Heartbeat) -> None:
+        self._say(heartbeat)
+        self._write_down()
+
+    async def _take_over(self, set_id: int, core: Redundancy) -> None:
+        try:
+            is_taken = await self._take(set_id)
+        except StoreError as error:
+            event("take_over_failed", level="warning", set=set_id, reason=str(error))
+            is_taken = False
+        except Exception as error:  # noqa: BLE001  tried again until it is overdue
+            event("take_over_failed", level="error", set=set_id, reason=str(error), exc_info=error)
+            is_taken = False
+        self._answer(core, Taken(set_id) if is_taken else NotTaken(set_id))
+
+    async def _take(self, set_id: int) -> bool:
+        began = self._clock.monotonic()
+        epoch = await self._tenures.take(set_id)
+        if epoch is None:
+            return False
+        self._set_epoch(epoch)
+        self._homes.here.add(set_id)
+        try:
+            for one in self._homed:
+                await one.load(set_id)
+        except BaseException:
+            self._release(set_id)
+            await self._tenures.give(set_id)
+            raise
+        seconds = round(self._clock.monotonic() - began, 3)
+        event("set_taken", set=set_id, epoch=epoch, seconds=seconds, state=self.state.value)
+        return set_id in self._tenures.serving()
+
+    async def _order_hand_over(self, set_id: int, core: Redundancy) -> None:
+        try:
+            await self._hand_over(set_id)
+        except StoreError as error:
+            event("hand_over_failed", level="warning", set=set_id, reason=str(error))
+        except Exception as error:  # noqa: BLE001  tried again until it is overdue
+            event("hand_over_failed", level="error", set=set_id, reason=str(error), exc_info=error)
+        self._answer(core, HandedOver(set_id))
+
+    async def _hand_over(self, set_id: int) -> None:
+        for one in reversed(self._homed):
+            await one.hand_over(set_id)
+        self._release(set_id)
+        await self._tenures.give(set_id)
+        event("set_handed_over", set=set_id, state=self.state.value)
+
+    def _release(self, set_id: int) -> None:
+        self._homes.here.discard(set_id)
+        for one in reversed(self._homed):
+            one.release(set_id)
+
+    async def _order_services(self, order: Services, core: Redundancy) -> None:
+        failed: list[str] = []
+        try:
+            if order is not Services.START:
+                await self._services.stop_all()
+            if order is not Services.STOP:
+                failed = await self._services.start_all()
+        except Exception as error:  # noqa: BLE001  whatever it was, they do not run
+            event("services_not_settled", level="error", order=order.value, reason=str(error), exc_info=error)
+            failed = self.critical_down() or [str(error)]
+        self._see_services()
+        self._answer(core, ServicesSettled(tuple(failed)))
+
+    def _answer(self, core: Redundancy, given: Input) -> None:
+        if core is self.core and self._run is not None:
+            self._give(ServingSeen(frozenset(self._tenures.serving())))
+            self._give(given)
+        self.look()
+
+    # -- writing down ------------------------------------------------------------------------------
+
+    def _write_down(self) -> None:
+        now = (self.state, self.reason)
+        if now == self._written or self._is_writing or not self.core.facts.has_database:
+            return
+        self._is_writing = True
+        event("redundancy_changed", state=now[0].value, reason=now[1].value)
+        self._spawn(self._write(now))
+
+    async def _write(self, now: tuple[State, Reason]) -> None:
+        at = self._clock.now()
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self._database.write_open(nodes.set_state, self.node_id, now[0].value, now[1].value, at)
+            self._written = now
+        except (StoreError, TimeoutError) as error:
+            event("state_not_written", level="warning", reason=str(error))
+        finally:
+            self._is_writing = False
+            self.look()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def pack(heartbeat: Heartbeat) -> Item:
+    """Return a heartbeat as an item for the links."""
+    return (
+        Kind.HEARTBEAT,
+        heartbeat.state.name,
+        heartbeat.reason.name,
+        heartbeat.is_ready,
+        heartbeat.is_broken,
+        heartbeat.has_database,
+        heartbeat.boot,
+        heartbeat.is_leaving,
+    )
+
+
+def unpack(item: Item) -> Heartbeat | None:
+    """Return the heartbeat of an item; None when a newer release says what this one does not know."""
+    try:
+        _, state, reason, is_ready, is_broken, has_database, boot, is_leaving = item[:8]
+        return Heartbeat(State[state], Reason[reason], is_ready, is_broken, has_database, boot, is_leaving)
+    except (KeyError, ValueError):
+        return None
+
+
+def _known_state(text: str) -> State:
+    return next((state for state in State if state.value == text), State.UNKNOWN)
