@@ -306,6 +306,8 @@ class ClientConnection(asyncio.Protocol):
             event("login_failed", level="error", address=self.address, reason=str(error))
             outputs = self.core.refused("temporary-auth-failure", "The database does not answer.")
             outputs = outputs or self.core.close("internal-server-error")
+        except LoginRefused as refused:
+            outputs = self.core.refused(refused.condition, refused.text)
         except Exception:
             self.perform(self.core.close("internal-server-error"))
             raise
@@ -345,10 +347,7 @@ class ClientConnection(asyncio.Protocol):
 
     async def _authorise(self, output: out.Authenticated) -> list[Output]:
         row, self._row = self._row, None
-        try:
-            self._home = await self._service.authorise(self, output, row)
-        except LoginRefused as refused:
-            return self.core.refused(refused.condition, refused.text)
+        self._home = await self._service.authorise(self, output, row)
         return self.core.authorised()
 
     def _registration_requested(self, output: out.RegistrationRequested) -> None:

@@ -185,6 +185,8 @@ class C2sService:
         self._by_address: Counter[str] = Counter()
         self._negotiating: Counter[str] = Counter()
         self._is_overloaded = False
+        self.refusal = ""
+        """Why nobody may log in now; empty: everybody may (Cisco XCP Authentication Service)."""
         settings = context.settings
         self._accepts = TokenBucket(settings.get(ACCEPT_RATE), self.now)
         self._logins = Pace(settings.get(LOGIN_RATE), MAX_LOGIN_WAIT)
@@ -344,7 +346,10 @@ class C2sService:
         """Find an account, at the pace of logins and after the back-off for wrong passwords.
 
         Returns None when the caller must come back later. An account that does not exist has no keys.
+        Raises LoginRefused while nobody may log in.
         """
+        if self.refusal:
+            raise LoginRefused("temporary-auth-failure", self.refusal)  # RFC 6120 §6.5.9
         account = f"{username}@{domain}"
         wait = max(
             self._address_backoff.wait(connection.address, self.loop.time()),
@@ -455,13 +460,8 @@ class C2sService:
             % (host, session.jid.xml.encode())
         )
 
-    async def stop(self, text: str = "The server is shutting down.") -> None:
-        """Close all streams."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        self.farewells.stop()
-        if self.remote_edges is not None:
-            self.remote_edges.stop()
+    async def close_clients(self, text: str) -> None:
+        """Close the streams of all clients that are connected here."""
         for connection in list(self._connections):
             connection.close("system-shutdown", text)
         deadline = self.loop.time() + STOP_SECONDS
@@ -470,4 +470,13 @@ class C2sService:
         for connection in list(self._connections):
             connection.abort()
         await asyncio.sleep(0)
+
+    async def stop(self, text: str = "The server is shutting down.") -> None:
+        """Close all streams."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self.farewells.stop()
+        if self.remote_edges is not None:
+            self.remote_edges.stop()
+        await self.close_clients(text)
         self.hashing.shutdown(wait=False, cancel_futures=True)

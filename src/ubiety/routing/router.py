@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ubiety.jid import Jid
 from ubiety.routing.sessions import Session
-from ubiety.routing.verdict import Verdict, refuse
+from ubiety.routing.verdict import DELIVERED, Verdict, refuse
 from ubiety.stanza import Stanza
 
 
@@ -22,11 +22,30 @@ class Route(Protocol):
         """Take the stanza. ``origin`` is the local session that sent it, if one did."""
 
 
+STOPPED = "The router of this server is stopped. Try again later."
+
+
 class Router:
-    """Finds the route of a stanza. It keeps no state of its own."""
+    """Finds the route of a stanza. It keeps no state but whether it is open."""
 
     def __init__(self, routes: Sequence[Route] = ()) -> None:
-        self.routes = list(routes)
+        self.routes: list[Route] = list(routes)
+        self._kept: list[Route] | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the service is stopped: whatever comes is refused."""
+        return self._kept is not None
+
+    def close(self) -> None:
+        """Refuse everything from now on."""
+        if self._kept is None:
+            self._kept, self.routes = self.routes, [_Closed()]
+
+    def open(self) -> None:
+        """Route again."""
+        if self._kept is not None:
+            self.routes, self._kept = self._kept, None
 
     def route(self, stanza: Stanza, origin: Session | None = None) -> Verdict:
         """Route ``stanza`` (its ``to`` and ``from_`` are set) and return the verdict."""
@@ -37,3 +56,15 @@ class Router:
             if route.claims(to):
                 return route.route(stanza, origin)
         return refuse("remote-server-not-found", f"This server knows no way to {to.domain}.")
+
+
+class _Closed:
+    """The only route of a router that is stopped."""
+
+    def claims(self, _address: Jid) -> bool:
+        """Everything."""
+        return True
+
+    def route(self, stanza: Stanza, _origin: Session | None) -> Verdict:
+        """Refuse for now (RFC 6120 §8.3.3.18); presence is dropped."""
+        return DELIVERED if stanza.kind == "presence" else refuse("resource-constraint", STOPPED)

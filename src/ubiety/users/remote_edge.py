@@ -12,6 +12,7 @@ from ubiety.routing.homes import Person
 from ubiety.routing.links import Item, Kind, LinkEvent, Links
 from ubiety.routing.meter import Meter
 from ubiety.routing.packing import unpack_stanza
+from ubiety.routing.router import STOPPED
 from ubiety.routing.sessions import Session
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
@@ -240,6 +241,8 @@ class RemoteEdges:
 
     def _bind(self, node: EdgeNode, edge: RemoteEdge, user: User, resource: str) -> None:
         try:
+            if self._context.router.is_closed:
+                raise StanzaError("resource-constraint", STOPPED)
             session = self._users.bind(user, resource, edge)
         except StanzaError as error:
             self._drop(node, edge)
