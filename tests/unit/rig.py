@@ -280,12 +280,10 @@ class Device:
             self.session.room_again()
 
 
-class Rig:
-    """One node, its people's devices, and the account of all messages. Make it with ``open_rig``."""
+class Account:
+    """The account of all messages: what was sent, promised, refused and shown."""
 
-    def __init__(self, folder: Path, window: float = WINDOW) -> None:
-        self.folder = folder
-        self.window = window
+    def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
         self.numbers = itertools.count(1)
         self._to: dict[str, str] = {}  # message -> bare address
@@ -295,30 +293,14 @@ class Rig:
         self._errors: dict[int, bytes] = {}
         self._shown: dict[str, list[str]] = {}  # person -> messages in the order of the first showing
         self._known: dict[str, set[str]] = {}
-        self.repeats = self.crashes = 0
-        self.place = self._open(folder)
-        self._locker: sqlite3.Connection | None = None
+        self.repeats = 0
 
-    def _open(self, folder: Path) -> Place:
-        database = Database(f"sqlite:///{folder / 'ubiety.db'}", busy_timeout=BUSY_SECONDS)
-        database.migrate()
-        place = Place(database)
-        place.ledger.window = self.window
-        epoch = database.write_now(epochs.next_epoch, 1, "node")
-        place.context.next_number = itertools.count(epoch << epochs.COUNTER_BITS).__next__
-        return place
-
-    async def person(self, name: str, *resources: str, managed: bool = True) -> list[Device]:
-        """Add a person with devices, not signed in yet."""
-        if f"{name}@{DOMAIN}" not in self._known:
-            self._known[f"{name}@{DOMAIN}"] = set()
-            self._shown[f"{name}@{DOMAIN}"] = []
-            await self.place.people(name)
-        made = [Device(self, name, resource, managed) for resource in resources]
-        self.devices.update({device.name: device for device in made})
-        return made
-
-    # -- the account -------------------------------------------------------------------------------
+    def know(self, bare: str) -> bool:
+        """Take a person into account; False if they were already."""
+        is_new = bare not in self._known
+        self._known.setdefault(bare, set())
+        self._shown.setdefault(bare, [])
+        return is_new
 
     def written(self, sender: Device, name: str, to: str) -> None:
         """A message is being sent.
@@ -384,6 +366,35 @@ class Rig:
                 assert int(number) > last.get(sender, 0), f"{name} came after {sender}-{last[sender]}"
                 last[sender] = int(number)
         return sum(len(shown) for shown in self._shown.values())
+
+
+class Rig(Account):
+    """One node, its people's devices, and the account of all messages. Make it with ``open_rig``."""
+
+    def __init__(self, folder: Path, window: float = WINDOW) -> None:
+        super().__init__()
+        self.folder = folder
+        self.window = window
+        self.crashes = 0
+        self.place = self._open(folder)
+        self._locker: sqlite3.Connection | None = None
+
+    def _open(self, folder: Path) -> Place:
+        database = Database(f"sqlite:///{folder / 'ubiety.db'}", busy_timeout=BUSY_SECONDS)
+        database.migrate()
+        place = Place(database)
+        place.ledger.window = self.window
+        epoch = database.write_now(epochs.next_epoch, 1, "node")
+        place.context.next_number = itertools.count(epoch << epochs.COUNTER_BITS).__next__
+        return place
+
+    async def person(self, name: str, *resources: str, managed: bool = True) -> list[Device]:
+        """Add a person with devices, not signed in yet."""
+        if self.know(f"{name}@{DOMAIN}"):
+            await self.place.people(name)
+        made = [Device(self, name, resource, managed) for resource in resources]
+        self.devices.update({device.name: device for device in made})
+        return made
 
     def users(self) -> Iterator[User]:
         """Return everybody who is loaded."""

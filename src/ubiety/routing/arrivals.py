@@ -55,7 +55,7 @@ class Arrivals:
             return
         taken.put(token, verdict)
         if type(verdict) is Pending:
-            verdict.then(lambda settled: self._answer(node, token, settled))
+            verdict.then(lambda settled: self._answer_later(node, token, person, settled))
         else:
             self._answer(node, token, verdict)
 
@@ -71,8 +71,7 @@ class Arrivals:
                 turned_away.discard(bare)
                 return person
         if token:
-            self._turned_away.setdefault(node, set()).add(bare)
-            self._links.send(node, (Kind.VERDICT, token, NOT_HOME, "", ""))
+            self._turn_away(node, token, bare)
         elif stanza.kind == "iq":
             self._answer_with_error(stanza, refuse("recipient-unavailable"))
         return None
@@ -83,6 +82,21 @@ class Arrivals:
             self._links.send(node, (Kind.VERDICT, token, error.condition, error.type, error.text))
         else:
             self._links.send(node, (Kind.VERDICT, token, "", "", ""))
+
+    def _answer_later(self, node: int, token: int, person: Person, settled: Settled) -> None:
+        is_here = person.set_id in self._homes.here
+        if not is_here and isinstance(settled, Refused) and settled.error.condition == "resource-constraint":
+            # Not written because the person is not ours any more: the next home takes it.
+            taken = self._taken.get(node)
+            if taken is not None:
+                taken.forget(token)
+            self._turn_away(node, token, person.jid.bare)
+        else:
+            self._answer(node, token, settled)
+
+    def _turn_away(self, node: int, token: int, bare: str) -> None:
+        self._turned_away.setdefault(node, set()).add(bare)
+        self._links.send(node, (Kind.VERDICT, token, NOT_HOME, "", ""))
 
     def _answer_with_error(self, stanza: Stanza, verdict: Verdict) -> None:
         """Send the sender the error that the sender's home would send, were the verdict its own."""
@@ -120,7 +134,8 @@ class Arrivals:
                 verdict.then(lambda settled, number=number: self._compare(person, number, settled))  # type: ignore[misc]
             else:
                 self._compare(person, number, verdict)
-        self._home.rows_stored(person, new)
+        if new or 0 in numbers:
+            self._home.rows_stored(person, new)
         self._links.send(node, (Kind.VERDICT, telling, "", "", ""))
 
     def _compare(self, person: Person, number: int, settled: Settled) -> None:

@@ -68,6 +68,7 @@ class Lane:
         "stored",
         "telling",
         "told",
+        "told_at",
         "turned_away_by",
     )
 
@@ -83,6 +84,7 @@ class Lane:
         self.grant: tuple[int, int] | None = None  # (node, epoch) to number in after those rows
         self.telling = 0  # the question to the home whether it has heard, 0 while none is on its way
         self.told: list[int] = []
+        self.told_at = 0.0
 
     @property
     def held(self) -> bool:

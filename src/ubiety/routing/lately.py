@@ -28,6 +28,7 @@ class Lately(Generic[K, V]):
         found = self._young.get(key)
         return found if found is not None else self._old.get(key)
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._young, self._old = {}, {}
+    def forget(self, key: K) -> None:
+        """Forget an entry."""
+        self._young.pop(key, None)
+        self._old.pop(key, None)

@@ -7,7 +7,7 @@ nodes"). Everything else travels without a token: what the other node refuses it
 Order: see ``lanes.Lane``. What arrives from other nodes is ``arrivals``'s business, writing ``rescue``'s.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import count
 from typing import Any
 
@@ -67,6 +67,7 @@ class RemoteNodes:
         self._rescue = Rescue(self, database, spawn, clock)
         links.handle(Kind.VERDICT, self._take_verdict)
         links.watch(self._link_changed)
+        links.watch_lost(self._lost)
 
     # -- messages go ---------------------------------------------------------------------------
 
@@ -248,7 +249,7 @@ class RemoteNodes:
             self.home.rows_stored(lane.person, [number for number in numbers if number])
             self._settle_telling(lane)
             return
-        lane.telling, lane.node = token, node
+        lane.telling, lane.node, lane.told_at = token, node, self._clock.monotonic()
         self._told[token] = lane
         self.links.send(node, (Kind.STORED, token, lane.person.address_id, lane.grant[1], numbers, lane.told))
 
@@ -293,15 +294,33 @@ class RemoteNodes:
             for lane in list(self._stuck.values()):
                 self.go_on(lane, again=True)
             return
+        if change is LinkEvent.GAP:
+            return  # presence alone: what else was lost is told
         for lane in [lane for lane in self.lanes.values() if lane.node == node]:
             if change is LinkEvent.DOWN:
                 self._leave(lane)
             elif lane.telling:
                 self._tell_anew(lane)
-            elif change is LinkEvent.RESTARTED:
+            else:
                 lane.take_all_back()
-            # GAP: some may be lost, those get no verdict; nothing may overtake them.
             self._stall(lane)
+            self.go_on(lane)
+
+    def _lost(self, node: int, items: Sequence[Item]) -> None:
+        """The link gave items up; whether they arrived nobody knows."""
+        lanes: dict[int, Lane] = {}
+        for item in items:
+            waiting = self._waiting.get(item[1]) if item[0] == Kind.STANZA else None
+            lane = self._told.get(item[1]) if item[0] == Kind.STORED else None
+            if waiting is not None and waiting.node == node:
+                lane = waiting.lane
+                lane.take_back(waiting, is_again=True)
+            elif lane is not None:
+                self._tell_anew(lane)
+            if lane is not None:
+                lanes[lane.person.address_id] = lane
+                self._stall(lane)
+        for lane in lanes.values():
             self.go_on(lane)
 
     def _arm(self) -> None:
@@ -316,9 +335,12 @@ class RemoteNodes:
 
     def look(self) -> None:
         """Try again what is held; write what had no verdict for too long."""
+        before = self._clock.monotonic() - WAIT_SECONDS
         for lane in list(self._stuck.values()):
+            if lane.telling and lane.told_at <= before and self.links.is_up(lane.node):
+                self._tell_anew(lane)  # the answer was given up on its way: the home hears it once more
             self.go_on(lane, again=True)
-        late = self._late(self._clock.monotonic() - WAIT_SECONDS)
+        late = self._late(before)
         if late:
             self._rescue.store(late)
 

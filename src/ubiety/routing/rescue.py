@@ -114,7 +114,7 @@ class Rescue:
             return
         rows = [self._stray(waiting) for waiting in batch]
         try:
-            written = await self._database.write(strays.insert, rows)
+            written = await self._database.write_open(strays.insert, rows)
         except CommitUnknown:
             raise
         except StoreError:
@@ -160,7 +160,7 @@ class Rescue:
         epoch = 0
         if self._clock.monotonic() >= self._rests_until:
             try:
-                epoch = await self._database.write(epochs.take_number)
+                epoch = await self._database.write_open(epochs.take_number)
             except StoreError as error:
                 event("epoch_not_drawn", level="warning", reason=str(error))
                 self._rests_until = self._clock.monotonic() + PAUSE_SECONDS

@@ -6,11 +6,21 @@ from pathlib import Path
 import pytest
 
 from tests.unit.rig import Rig
+from tests.unit.routing.nodes import Nodes
 
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     """A rig on an empty SQLite database."""
     made = Rig(tmp_path)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def nodes(postgres_url: str) -> AsyncIterator[Nodes]:
+    """Two nodes on an empty PostgreSQL database."""
+    made = Nodes(postgres_url)
+    await made.advance(1)
     yield made
     await made.close()

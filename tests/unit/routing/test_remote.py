@@ -1,0 +1,163 @@
+"""Messages between nodes: nothing acknowledged is lost, order holds, each comes once (design.md §2)."""
+
+from tests.unit.rig import Device
+from tests.unit.routing.nodes import Nodes
+from tests.unit.users.place import DOMAIN
+from ubiety.routing.links import Kind
+
+ANN, BOB = f"ann@{DOMAIN}", f"bob@{DOMAIN}"
+
+
+async def two(nodes: Nodes, present: bool = True) -> tuple[Device, Device]:
+    """Ann at node 1, signed in, and Bob at node 2."""
+    (ann,) = await nodes.person("ann", 1, "desk")
+    (bob,) = await nodes.person("bob", 2, "desk")
+    await ann.sign_in()
+    if present:
+        await bob.sign_in()
+    return ann, bob
+
+
+def shown(nodes: Nodes, bare: str) -> list[int]:
+    """The numbers of the messages that somebody was shown, in order."""
+    return [int(name.rpartition("-")[2]) for name in nodes._shown[bare]]
+
+
+async def test_messages_reach_people_of_another_node_and_are_settled(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    for _ in range(3):
+        ann.write_to(BOB)
+    assert ann.h == 0
+    await nodes.pause()
+    bob.read()
+    assert shown(nodes, BOB) == [1, 2, 3]
+    bob.acknowledge()
+    await nodes.pause()
+    ann.request()
+    ann.read()
+    assert ann.h == 4, "presence and three messages"
+    bob.write_to(ANN)
+    await nodes.pause()
+    ann.read()
+    assert shown(nodes, ANN) == [1]
+    assert await nodes.finish() == 4
+
+
+async def test_messages_to_somebody_who_is_away_wait_there(nodes: Nodes) -> None:
+    ann, bob = await two(nodes, present=False)
+    for _ in range(3):
+        ann.write_to(BOB)
+    await nodes.calm()
+    ann.request()
+    ann.read()
+    assert ann.h == 4
+    await bob.sign_in()
+    assert await nodes.finish() == 3
+    assert shown(nodes, BOB) == [1, 2, 3]
+
+
+async def test_what_gets_no_verdict_is_written_and_comes_in_order(nodes: Nodes) -> None:
+    ann, _bob = await two(nodes)
+    nodes.cut.add(frozenset((1, 2)))
+    ann.write_to(BOB)
+    await nodes.advance(1)
+    ann.write_to(BOB)
+    await nodes.advance(1)
+    ann.request()
+    ann.read()
+    assert ann.h == 1
+    await nodes.advance(2)
+    ann.request()
+    ann.read()
+    assert ann.h == 3, "both are written"
+    assert nodes.nodes[1].elsewhere.nodes.stored == 2
+    ann.write_to(BOB)
+    nodes.cut.clear()
+    await nodes.advance(3)
+    ann.write_to(BOB)
+    assert await nodes.finish() == 4
+    assert shown(nodes, BOB) == [1, 2, 3, 4]
+    assert nodes.repeats == 0
+
+
+async def test_a_lost_verdict_makes_nothing_come_twice(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    nodes.nodes[1].links.dropped.add(Kind.VERDICT)
+    ann.write_to(BOB)
+    await nodes.pause()
+    bob.read()
+    bob.acknowledge()
+    await nodes.advance(3.5)
+    ann.request()
+    ann.read()
+    assert ann.h == 2
+    nodes.nodes[1].links.dropped.clear()
+    await nodes.advance(4)
+    ann.write_to(BOB)
+    assert await nodes.finish() == 2
+    assert nodes.repeats == 0
+
+
+async def test_a_node_that_is_started_again_gets_what_waits(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    ann.write_to(BOB)
+    await nodes.kill(2)
+    for _ in range(3):
+        ann.write_to(BOB)
+    nodes.start(2)
+    nodes.take_over(2, 2)
+    await nodes.advance(0.5)
+    ann.write_to(BOB)
+    await bob.sign_in()
+    assert await nodes.finish() == 5
+    assert shown(nodes, BOB) == [1, 2, 3, 4, 5]
+
+
+async def test_what_waits_for_a_dead_node_goes_to_the_one_that_takes_over(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    await nodes.kill(2)
+    for _ in range(3):
+        ann.write_to(BOB)
+    await nodes.advance(2.7)
+    nodes.take_over(2, 1)
+    await bob.sign_in()
+    ann.write_to(BOB)
+    await nodes.advance(0.3)
+    assert nodes.nodes[1].elsewhere.nodes.stored == 0
+    nodes.start(2)
+    assert await nodes.finish() == 4
+    assert shown(nodes, BOB) == [1, 2, 3, 4]
+
+
+async def test_people_whom_nobody_serves_find_their_messages_later(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    await nodes.kill(2)
+    for _ in range(3):
+        ann.write_to(BOB)
+    await nodes.advance(4)
+    ann.request()
+    ann.read()
+    assert ann.h == 4
+    ann.write_to(BOB)
+    nodes.start(2)
+    nodes.take_over(2, 2)
+    await bob.sign_in()
+    assert await nodes.finish() == 4
+    assert shown(nodes, BOB) == [1, 2, 3, 4]
+
+
+async def test_a_node_that_is_not_the_home_turns_everything_away(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    homes = nodes.nodes[2].place.context.homes
+    homes.here.clear()
+    ann.write_to(BOB)
+    ann.write_to(BOB)
+    await nodes.pause()
+    bob.read()
+    assert shown(nodes, BOB) == []
+    homes.here.add(2)
+    ann.write_to(BOB)
+    await nodes.advance(0.5)
+    bob.read()
+    assert shown(nodes, BOB) == [1, 2, 3]
+    assert await nodes.finish() == 3
