@@ -66,7 +66,7 @@ class Database:
         self._held = threading.local()
         self._all_held: list[Connection] = []
         self._readers = Lane("database-read", readers, lambda calls: run_each(calls, self._read))
-        self._writer = Lane("database-write", 1, self._write_calls)
+        self._writer = Lane("database-write", 1, self._write_calls, gathers=True)
 
     async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(conn, ...)`` in a reader's thread and return what it returns."""
@@ -154,17 +154,21 @@ class Database:
 
     def _write_calls(self, calls: list[Call]) -> None:
         """Write what waits: together if that works, else each for itself with its own error."""
-        if len(calls) > 1:
-            try:
-                self._write(_Guarded(lambda conn: _run_together(conn, calls), _held_for(calls)))
-            except CommitUnknown as error:
-                for call in calls:
-                    call.error = error
-                return
-            except Exception:  # noqa: BLE001  one spoiled it for all: nothing is written yet
-                run_each(calls, self._write)
-            return
-        run_each(calls, self._write)
+        if len(calls) == 1 or not (
+            self._write_together(calls, _run_all) or self._write_together(calls, _run_apart)
+        ):
+            run_each(calls, self._write)
+
+    def _write_together(self, calls: list[Call], run: Callable[[Connection, list[Call]], None]) -> bool:
+        """Write calls in one transaction; False when one spoiled it for all: nothing is written then."""
+        try:
+            self._write(_Guarded(lambda conn: run(conn, calls), _held_for(calls)))
+        except DatabaseUnavailable as error:  # for all of them
+            for call in calls:
+                call.error = error
+        except Exception:  # noqa: BLE001  it is found out whose it is
+            return False
+        return True
 
     def _write(self, fn: Callable[[Connection], T]) -> T:
         return self._again(lambda: self._write_held(fn))
@@ -248,7 +252,15 @@ def _in_transaction(conn: Connection, fn: Callable[[Connection], T]) -> T:
     return result
 
 
-def _run_together(conn: Connection, calls: list[Call]) -> None:
+def _run_all(conn: Connection, calls: list[Call]) -> None:
+    """Run calls one after the other; the first that fails ends it."""
+    for call in calls:
+        call.result = call.fn(conn)
+        call.error = None
+
+
+def _run_apart(conn: Connection, calls: list[Call]) -> None:
+    """Run calls so that those that fail are as if they had not been."""
     driver: Any = conn.connection.driver_connection
     for call in calls:
         driver.execute("SAVEPOINT one")
