@@ -320,8 +320,8 @@ def _named(error: Exception, server: BusServer) -> BusError:
     text = str(error).removeprefix("nats: ").strip("'") or type(error).__name__
     if isinstance(error, ssl.SSLCertVerificationError):
         return BusUntrusted(
-            f"The certificate of the bus at {server} is not trusted: {error.verify_message.rstrip('.')}. [bus] ca must "
-            f"name the authority that signed it, and it must be made out to {server.host}."
+            f"The certificate of the bus at {server} is not trusted: {error.verify_message.rstrip('.')}. "
+            f"[bus] ca must name the authority that signed it, and it must be made out to {server.host}."
         )
     if isinstance(error, ssl.SSLError):
         return BusUntrusted(f"TLS with the bus at {server} failed: {text}. Its log may say why.")

@@ -191,8 +191,62 @@ def test_only_one_frame_is_resent_until_it_is_acknowledged() -> None:
     assert near.flow.resent == 1
     channel.wait(0.41)
     assert near.flow.resent == 2
+    channel.wait(0.05, delivers=True)
+    assert channel.ends[1].items == [(1, number) for number in range(5)], "then all the rest at once"
+
+
+def broken() -> Channel:
+    """Side 0 gave up its queue while the channel lost everything; side 1 had the first items."""
+    channel = connected(bound=2500)
+    flow = channel.ends[0].flow
+    for number in range(8):
+        flow.send((1, "first", number))
+        channel.wait(0.01, delivers=True)
+    channel.wait(0.03, delivers=True)
+    for number in range(12):
+        flow.send((1, number, "x" * 100))
+        channel.flush(0)
+        channel.now += 0.001
+    assert flow.waiting_bytes <= 2500
+    return channel
+
+
+def test_a_full_queue_is_given_up_as_a_whole_and_told_to_both_sides() -> None:
+    channel = broken()
+    near, far = channel.ends
+    channel.flying[1].clear()
+    given_up = list(near.lost)
+    assert [item[1] for item in given_up] == list(range(len(given_up)))
+    assert given_up
+    near.flow.send((1, "after"))
+    channel.wait(0.1, delivers=True)
+    kept = [(1, number, "x" * 100) for number in range(len(given_up), 12)]
+    assert far.items[8:] == [*kept, (1, "after")]
     channel.wait(1, delivers=True)
-    assert channel.ends[1].items == [(1, number) for number in range(5)]
+    assert near.names() == far.names() == [UP, GAP]
+    assert near.flow.waiting_bytes == 0
+
+
+def test_stragglers_from_before_a_break_change_nothing() -> None:
+    channel = broken()
+    near, far = channel.ends
+    stragglers = list(channel.flying[1])
+    acknowledgement = far.flow.goodbye()  # has the head of the time before the break
+    channel.flying[1].clear()
+    near.flow.send((1, "after"))
+    channel.wait(0.05, delivers=True)
+    items = list(far.items)
+    for data in stragglers:
+        assert far.flow.receive(data, channel.now) == ()
+    for number in range(8):
+        near.flow.send((1, "later", number))
+        channel.flush(0)
+    lost, channel.flying[1] = channel.flying[1], []
+    assert len(lost) == 8
+    acknowledgement = acknowledgement[:1] + b"\0" + acknowledgement[2:]
+    near.flow.receive(acknowledgement, channel.now)
+    channel.wait(1, delivers=True)
+    assert far.items == [*items, *((1, "later", number) for number in range(8))]
 
 
 def test_silence_is_down_and_the_first_sign_is_up() -> None:
