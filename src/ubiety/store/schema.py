@@ -326,6 +326,20 @@ nodes = Table(
     Column("draining", Boolean, nullable=False, server_default=false()),
 )
 
+session_records = Table(
+    "session_records",
+    metadata,
+    Column(
+        "node_id",
+        Integer,
+        ForeignKey("nodes.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("sessions", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
 node_services = Table(
     "node_services",
     metadata,
