@@ -320,3 +320,29 @@ async def test_without_a_subscriber_no_more(nats_server: Nats) -> None:
     await asyncio.sleep(0.1)
     assert got == [b"1"]
     await bus.close()
+
+
+async def test_a_bus_that_takes_nothing_makes_nobody_wait(own_nats: MakeNats) -> None:
+    server = own_nats()
+    server.start()
+    bus = open_bus(server)
+    await bus.start()
+    server.pause()
+    longest = 0.0
+    for _ in range(200):
+        begun = time.perf_counter()
+        bus.publish("a", b"x" * 500_000)
+        longest = max(longest, time.perf_counter() - begun)
+        await asyncio.sleep(0)
+    assert longest < 0.1
+    assert bus.dropped > 100, "100 MB do not wait in memory"
+    server.resume()
+    got: list[bytes] = []
+    await bus.subscribe("b", lambda _subject, data: got.append(data))
+
+    def is_heard() -> bool:
+        bus.publish("b", b"still alive")
+        return b"still alive" in got
+
+    assert await until(is_heard) < 3
+    await bus.close()
