@@ -197,7 +197,8 @@ class XmlStream:
 
     def _fail(self, condition: str, text: str) -> None:
         scanner = self._scanner
-        between = scanner.buffer[scanner.end - scanner.base :].lstrip(SPACE) if scanner.depth == 1 else b""
+        since = scanner.end - scanner.base  # negative: what came before the present element is gone already
+        between = scanner.buffer[since:].lstrip(SPACE) if scanner.depth == 1 and since >= 0 else b""
         if between and between[0] != _LESS_THAN:
             # Text that came before: had it come alone, it would have been the fault.
             condition, text = "bad-format", TEXT_BETWEEN

@@ -68,6 +68,11 @@ def test_known_inputs_are_read_the_same_in_single_bytes(data):
     check(stream, list(range(len(stream))), release=True)
 
 
+@pytest.mark.parametrize("place", range(170, 192))
+def test_fault_in_a_cut_stanza_is_told_as_in_a_whole_one(place):
+    check(HEADER + b"<presence/>\r\n<message><x:y/></message>>", [place], release=False)
+
+
 @given(streams, st.lists(st.integers(0, 5000), max_size=8), st.booleans())
 def test_cutting_and_path_make_no_difference(data, places, release):
     check(data, places, release)
