@@ -26,6 +26,7 @@ from ubiety.admin.system import AUDIT_DAYS, LOG_LEVEL
 from ubiety.clock import SystemClock
 from ubiety.cluster import directory
 from ubiety.cluster.changes import Changes
+from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.conditions import StanzaError
 from ubiety.config import Config
@@ -75,6 +76,7 @@ class Node:
         self.started = self.clock.now()
         self.counters = Counters()
         self.metrics = Metrics(self.counters)
+        self.recovery: Recovery | None = None
         self.settings = Settings(SETTINGS)
         self.certificates = Certificates(
             config.certificates_dir,

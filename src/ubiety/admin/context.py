@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ubiety.clock import Clock
+from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config
 from ubiety.jid import Jid
@@ -165,6 +166,10 @@ class Node(Protocol):
     @property
     def links(self) -> Links | None:
         """The way to the other nodes; None where there is but one."""
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """The recovery manager of this node; None where there is but one."""
 
     @property
     def sessions(self) -> Sessions:

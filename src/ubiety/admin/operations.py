@@ -5,9 +5,11 @@ from typing import Any
 from ubiety.admin import (
     checks,
     domains,
+    ha,
     importing,
     people,
     policies,
+    prg,
     sessions,
     settings,
     system,
@@ -23,6 +25,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *settings.OPERATIONS,
     *sessions.OPERATIONS,
     *system.OPERATIONS,
+    *ha.OPERATIONS,
+    *prg.OPERATIONS,
     *checks.OPERATIONS,
     *tokens.OPERATIONS,
 )

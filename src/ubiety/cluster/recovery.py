@@ -259,6 +259,16 @@ class Recovery:
         return self.core.facts.is_enabled
 
     @property
+    def is_running(self) -> bool:
+        """Whether the service runs."""
+        return self._run is not None
+
+    @property
+    def has_database(self) -> bool:
+        """Whether this node reaches the database."""
+        return self._tenures.holders() is not None
+
+    @property
     def peer_id(self) -> int:
         """The other node of the group, 0 if there is none."""
         backup = self._topology().backup_of(self.node_id)

@@ -286,8 +286,13 @@ def move_node(conn: Connection, node_id: int, group_id: int) -> None:
     changes.note(conn, changes.TOPOLOGY)
 
 
+def own_group_name(node_name: str) -> str:
+    """Return how a node's group is called in which it is alone."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", node_name)[:128]
+
+
 def _group_for(conn: Connection, group: str, node_name: str) -> int:
-    name = group or re.sub(r"[^A-Za-z0-9_-]", "-", node_name)[:128]
+    name = group or own_group_name(node_name)
     _check_group(name, "")
     known = find_group(conn, name)
     if known is None:

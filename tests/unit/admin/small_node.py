@@ -18,6 +18,7 @@ from ubiety.admin.problems import Problem
 from ubiety.admin.rbac import Caller
 from ubiety.admin.server import ApiServer
 from ubiety.clock import SystemClock
+from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config
 from ubiety.directory import passwords
@@ -117,6 +118,7 @@ class SmallNode:
         self.homes = Homes()
         self.topology = TopologyCopy()
         self.links: Links | None = None
+        self.recovery: Recovery | None = None
         self.sessions = ListedSessions()
         self.policies = StoredPolicies(self.database)
         self.certificates = Certificates(self.config.certificates_dir, self.clock)
