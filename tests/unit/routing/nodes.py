@@ -362,8 +362,9 @@ async def close(node: Node, kill: bool = False) -> None:
     for task in list(place.tasks):
         task.cancel()
     await asyncio.gather(*place.tasks, return_exceptions=True)
-    if kill:
-        place.ledger._queue.clear()  # what was in its memory is gone
+    if kill:  # what was in its memory is gone
+        place.ledger._queue.clear()
+        place.ledger._done = place.ledger._accepted
     await place.ledger.close()
     await asyncio.to_thread(place.database.close)
     if place.failures:
