@@ -38,9 +38,9 @@ class Router:
         return self._kept is not None
 
     def close(self) -> None:
-        """Refuse everything from now on."""
+        """Route nothing from now on, except that messages are kept."""
         if self._kept is None:
-            self._kept, self.routes = self.routes, [_Closed()]
+            self._kept, self.routes = self.routes, [_Closed(self.routes)]
 
     def open(self) -> None:
         """Route again."""
@@ -59,12 +59,21 @@ class Router:
 
 
 class _Closed:
-    """The only route of a router that is stopped."""
+    """The only route of a router that is stopped: nobody has a session, and messages are kept for later."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = routes
 
     def claims(self, _address: Jid) -> bool:
         """Everything."""
         return True
 
-    def route(self, stanza: Stanza, _origin: Session | None) -> Verdict:
-        """Refuse for now (RFC 6120 §8.3.3.18); presence is dropped."""
-        return DELIVERED if stanza.kind == "presence" else refuse("resource-constraint", STOPPED)
+    def route(self, stanza: Stanza, origin: Session | None) -> Verdict:
+        """Keep messages that other nodes bring, drop presence, refuse queries (RFC 6120 §8.3.3.18)."""
+        assert stanza.to is not None
+        if stanza.kind == "presence":
+            return DELIVERED
+        kept = next((route for route in self._routes if route.claims(stanza.to)), None)
+        if stanza.kind == "message" and kept is not None:
+            return kept.route(stanza, origin)
+        return refuse("resource-constraint", STOPPED)

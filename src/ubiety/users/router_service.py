@@ -1,4 +1,4 @@
-"""The "Cisco XCP Router" as a service: stopped, nobody has a session and whatever comes is refused."""
+"""The "Cisco XCP Router" as a service: stopped, nobody has a session; messages are kept for later."""
 
 import asyncio
 from contextlib import suppress

@@ -1,0 +1,48 @@
+"""Whether a load balancer may send clients to this node (pure): /healthz."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+
+class Health(NamedTuple):
+    """How this node is towards clients."""
+
+    is_active: bool
+    """It serves: clients are welcome."""
+    status: str
+    """`active`, `starting`, `draining`, `standby` or `down`."""
+    reason: str
+    """Why it is not active."""
+
+
+ACTIVE = Health(True, "active", "")
+
+
+class Facts(NamedTuple):
+    """What health is decided on."""
+
+    is_up: bool
+    """All parts are composed and the services were started."""
+    held_back: str
+    """What the data monitor waits for."""
+    is_draining: bool
+    sets: Collection[int]
+    """The sets that this node serves."""
+    own_set: int
+    down: Collection[str]
+    """Services without which no client can be served, and that do not run."""
+
+
+def judge(facts: Facts) -> Health:
+    """Return the first thing that keeps clients away."""
+    if facts.held_back:
+        return Health(False, "starting", facts.held_back)
+    if not facts.is_up:
+        return Health(False, "starting", "The node is starting.")
+    if facts.is_draining:
+        return Health(False, "draining", "The node is being drained.")
+    if not facts.sets:
+        return Health(False, "standby", "Another node serves the people of this one.")
+    if facts.down:
+        return Health(False, "down", f"Not running: {', '.join(facts.down)}.")
+    return ACTIVE

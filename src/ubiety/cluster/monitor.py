@@ -1,0 +1,189 @@
+"""The "Cisco IM and Presence Data Monitor": looks at the conditions, holds services back, raises alarms.
+
+What is decided is in ``cluster/readiness.py``; how the database is looked at in ``store/replication.py``.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from ubiety.clock import Clock
+from ubiety.cluster.alarms import (
+    DATABASE_ERROR,
+    PEER_FAILURE,
+    REPLICATION_FAILURE,
+    REPLICATION_INFORMATION,
+    RESTART_REQUIRED,
+    SERVICE_FAILED,
+    Alarms,
+)
+from ubiety.cluster.readiness import (
+    HOLD,
+    Condition,
+    Delayed,
+    Output,
+    Readiness,
+    Recovered,
+    Released,
+    Standing,
+    Troubled,
+)
+from ubiety.settings import Setting
+from ubiety.telemetry import event
+
+DATABASE = "database"
+SCHEMA = "schema"
+REPLICATION = "replication"
+DIRECTORY = "directory"
+SYNC = "directory sync"
+
+TIMEOUT = Setting(
+    "monitor.publisher_timeout",
+    int,
+    300,
+    "seconds",
+    "Time after which the publisher starts its feature services without replication and directory sync.",
+    minimum=0,
+    maximum=86_400,
+)
+REPLICA_LAG = Setting(
+    "monitor.replica_lag",
+    int,
+    60,
+    "seconds",
+    "Lag of the replica from which on replication counts as broken.",
+    minimum=1,
+    maximum=86_400,
+)
+SETTINGS = (TIMEOUT, REPLICA_LAG)
+
+LOOK_SECONDS = 1.0
+FIRST_LOOK_SECONDS = 0.1
+"""Pause between looks while services are held back: nobody shall wait for the next full second."""
+ANSWER_SECONDS = 3.0
+
+_ALARM = {DATABASE: DATABASE_ERROR, HOLD: REPLICATION_FAILURE}
+"""Which alarm a condition raises; those that are not named: a failure of replication."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """How one condition is looked at: ``look`` returns what is missing, empty when it holds."""
+
+    name: str
+    look: Callable[[], Awaitable[str]]
+    is_essential: bool = True
+    needs: str = ""
+    """A condition without which this one cannot be looked at."""
+
+
+class DataMonitor:
+    """Of one node."""
+
+    def __init__(
+        self,
+        checks: Sequence[Check],
+        alarms: Alarms,
+        clock: Clock,
+        held_back: Callable[[str], None],
+        *,
+        is_publisher: bool = True,
+        timeout: float = 300.0,
+    ) -> None:
+        """``held_back`` is told what feature services wait for; empty: they may start."""
+        conditions = [Condition(one.name, one.is_essential, one.needs) for one in checks]
+        self.core = Readiness(conditions, is_publisher=is_publisher, timeout=timeout)
+        self._checks = checks
+        self._alarms = alarms
+        self._clock = clock
+        self._held_back = held_back
+        self._released = asyncio.Event()
+        self._looks: dict[str, asyncio.Future[str]] = {}
+        self.seen_at = 0.0
+        """When it last looked: seconds since 1970."""
+
+    @property
+    def standings(self) -> list[Standing]:
+        """How all conditions stand."""
+        return self.core.standings
+
+    def problem(self, name: str) -> str:
+        """Return what is wrong with one condition; empty when it holds or is not watched."""
+        return next((one.problem for one in self.core.standings if one.condition.name == name), "")
+
+    async def released(self) -> None:
+        """Wait until feature services may start."""
+        await self._released.wait()
+
+    async def run(self) -> None:
+        """Look for as long as the service runs."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_SECONDS if self.core.is_released else FIRST_LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Look at everything once and do what follows."""
+        problems = await asyncio.gather(*(self._look_at(check) for check in self._checks))
+        now = self._clock.monotonic()
+        for check, problem in zip(self._checks, problems, strict=True):
+            self.core.seen(check.name, problem, now)
+        self.seen_at = self._clock.now()
+        for output in self.core.step(now):
+            self._perform(output)
+        if not self.core.is_released:
+            self._held_back(self.core.waiting_for)
+
+    async def _look_at(self, check: Check) -> str:
+        """One look at a time: a database that hangs shall not collect questions."""
+        looking = self._looks.get(check.name)
+        if looking is None:
+            looking = self._looks[check.name] = asyncio.ensure_future(check.look())
+        done, _ = await asyncio.wait((looking,), timeout=ANSWER_SECONDS)
+        if not done:
+            return f"no answer for {ANSWER_SECONDS:.0f} s"
+        del self._looks[check.name]
+        error = looking.exception()
+        if error is None:
+            return looking.result()
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+    def _perform(self, output: Output) -> None:
+        match output:
+            case Delayed(text):
+                self._alarms.begin(REPLICATION_FAILURE, f"Feature services are held back. {text}")
+            case Released(missing):
+                event("feature_services_released", missing=missing)
+                self._held_back("")
+                self._released.set()
+            case Troubled(name, text):
+                self._alarms.begin(_ALARM.get(name, REPLICATION_FAILURE), f"{name}: {text}")
+            case Recovered(name):
+                alarm = _ALARM.get(name, REPLICATION_FAILURE)
+                self._alarms.end(alarm)
+                if alarm == REPLICATION_FAILURE:
+                    self._alarms.note(REPLICATION_INFORMATION, f"{name or 'Start of the node'}: all is well.")
+
+
+def tell(alarms: Alarms, name: str, text: str) -> None:
+    """Begin an alarm with a text, or end it when there is none."""
+    if text:
+        alarms.begin(name, text)
+    else:
+        alarms.end(name)
+
+
+def tell_restarts(alarms: Alarms, needed: dict[str, list[str]]) -> None:
+    """Say which services must be restarted for settings to take effect."""
+    words = [f"{service} ({', '.join(names)})" for service, names in sorted(needed.items())]
+    tell(alarms, RESTART_REQUIRED, f"To be restarted: {'; '.join(words)}" if words else "")
+
+
+def tell_services(alarms: Alarms, failed: dict[str, str]) -> None:
+    """Say which services have failed by themselves, with the reasons."""
+    words = [f"{service}: {reason}" for service, reason in sorted(failed.items())]
+    tell(alarms, SERVICE_FAILED, "; ".join(words))
+
+
+def tell_peers(alarms: Alarms, missing: Sequence[str]) -> None:
+    """Say which nodes are not heard of, by name."""
+    tell(alarms, PEER_FAILURE, f"Not heard of: {', '.join(sorted(missing))}" if missing else "")

@@ -1,0 +1,135 @@
+"""The data monitor over a real PostgreSQL that is stopped and started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from tests.postgres import Postgres
+from ubiety.clock import SystemClock
+from ubiety.cluster import alarms as alarm_names
+from ubiety.cluster import monitor, readiness
+from ubiety.cluster.alarms import Alarms
+from ubiety.cluster.monitor import Check, DataMonitor
+from ubiety.store import alarms as rows
+from ubiety.store import nodes, replication
+from ubiety.store.database import Database
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(monitor, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(alarm_names, "RETRY_SECONDS", 0.1)
+
+
+def checks(database: Database) -> list[Check]:
+    async def ping() -> str:
+        await database.read(replication.ping)
+        return ""
+
+    async def primary() -> str:
+        return await database.read(replication.primary_problem)
+
+    async def schema() -> str:
+        return await database.read(replication.schema_problem)
+
+    return [
+        Check(monitor.DATABASE, ping),
+        Check(monitor.SCHEMA, schema, needs=monitor.DATABASE),
+        Check(monitor.REPLICATION, primary, is_essential=False, needs=monitor.DATABASE),
+    ]
+
+
+async def wait_for(condition: object, seconds: float = 20.0) -> None:
+    assert callable(condition)
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_node_waits_for_its_database_and_tells_of_an_outage(own_postgres: Postgres) -> None:
+    url = own_postgres.make_database()
+    database = Database(url)
+    database.migrate()
+    database.write_now(nodes.register, "node1", "0.1.0", "boot", 1.0)
+    own_postgres.stop()
+
+    held: list[str] = []
+    alarms = Alarms(database, SystemClock())
+    watcher = DataMonitor(checks(database), alarms, SystemClock(), held.append)
+    tasks = [asyncio.create_task(watcher.run()), asyncio.create_task(alarms.run())]
+    try:
+        await wait_for(lambda: alarm_names.REPLICATION_FAILURE in alarms.current)
+        assert "database" in alarms.current[alarm_names.REPLICATION_FAILURE].text
+        assert held[-1].startswith("database:")
+        assert not watcher.core.is_released
+
+        own_postgres.start()
+        async with asyncio.timeout(20):
+            await watcher.released()
+        assert held[-1] == ""
+        assert all(not standing.problem for standing in watcher.standings)
+        assert alarms.current == {}
+
+        own_postgres.stop("immediate")
+        await wait_for(lambda: alarm_names.DATABASE_ERROR in alarms.current)
+        own_postgres.start()
+        await wait_for(lambda: not alarms.current)
+        await wait_for(lambda: not alarms._waiting)
+        kept = await database.read(rows.list_page, with_cleared=True)
+        assert [one.name for one in reversed(kept)] == [
+            "IDSReplicationFailure",
+            "IDSReplicationInformation",
+            "PEDatabaseError",
+        ]
+        assert all(one.cleared is not None for one in kept)
+    finally:
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks)
+        database.close()
+
+
+async def test_one_look_at_a_time_however_long_it_takes(own_postgres: Postgres) -> None:
+    asked = 0
+
+    async def hang() -> str:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(60)
+        return ""
+
+    database = Database(own_postgres.make_database())
+    watcher = DataMonitor([Check("database", hang)], Alarms(database, SystemClock()), SystemClock(), print)
+    monitor_seconds, monitor.ANSWER_SECONDS = monitor.ANSWER_SECONDS, 0.05
+    try:
+        for _ in range(3):
+            await watcher.look()
+        assert asked == 1
+        assert watcher.problem("database") == "no answer for 0 s"
+    finally:
+        monitor.ANSWER_SECONDS = monitor_seconds
+        database.close()
+
+
+async def test_an_old_and_a_new_schema_are_told_apart(database_url: str) -> None:
+    database = Database(database_url)
+    assert "no tables yet" in await database.read(replication.schema_problem)
+    database.migrate()
+    assert await database.read(replication.schema_problem) == ""
+    report = await database.read(replication.report)
+    assert report.rows["users"] == 0
+    assert report.bytes > 0
+    assert report.version.startswith("SQLite" if database.is_sqlite else "PostgreSQL")
+    assert await database.read(replication.primary_problem) == ""
+    if not database.is_sqlite:
+        where = await database.read(replication.position)
+        problem = await asyncio.to_thread(replication.replica_problem, database_url, where, 5.0)
+        assert "no replica" in problem
+        away = database_url.replace("127.0.0.1:", "127.0.0.1:1")[: len(database_url)]
+        assert "does not answer" in await asyncio.to_thread(replication.replica_problem, away, where, 5.0)
+    database.close()
