@@ -45,8 +45,12 @@ class Homes:
         self.node_id = node_id
         self.here: set[int] = {node_id}
         """The sets that this node serves now."""
+        self.leaving: set[int] = set()
+        """Those of them that are being handed over: nobody signs in there any more."""
         self.serving: dict[int, int] = {}
         """Set -> the other node that serves it, as last heard."""
+        self.moving: set[int] = set()
+        """User ids of those whom this node is handing to another one at this moment: nobody serves them."""
         self._by_bare: dict[str, Person] = {}
         self._by_address: dict[int, Person] = {}
         self._by_user: dict[int, Person] = {}
@@ -55,10 +59,17 @@ class Homes:
             self.put(person)
 
     def put(self, person: Person) -> None:
-        """Add a person, or replace what was known under the same ids (rename, disable)."""
+        """Add a person, or change the one who is known under the same id (rename, disable, move).
+
+        Who keeps a ``Person`` keeps the one that is known, and sees the change.
+        """
         old = self._by_user.get(person.user_id)
         if old is not None:
             self._by_bare.pop(old.jid.bare, None)
+            self._by_address.pop(old.address_id, None)
+            old.address_id, old.jid = person.address_id, person.jid
+            old.enabled, old.set_id = person.enabled, person.set_id
+            person = old
         self._by_bare[person.jid.bare] = person
         self._by_address[person.address_id] = person
         self._by_user[person.user_id] = person
@@ -84,11 +95,13 @@ class Homes:
 
     def is_here(self, person: Person) -> bool:
         """Tell whether this node serves a person."""
-        return person.set_id in self.here
+        return person.set_id in self.here and person.user_id not in self.moving
 
     def node_of(self, person: Person) -> int | None:
         """Return the node that serves a person, as last heard; None when nobody does."""
-        return self.node_id if person.set_id in self.here else self.serving.get(person.set_id)
+        if person.set_id in self.here:
+            return self.node_id if person.user_id not in self.moving else None
+        return self.serving.get(person.set_id)
 
     def __len__(self) -> int:
         return len(self._by_user)

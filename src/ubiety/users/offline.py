@@ -84,6 +84,13 @@ class Delivery:
         self.submit()
         self.inbox.row_waits()
 
+    def abandon(self) -> Pending | None:
+        """Another node serves the person: write nothing, wait for nothing; return who still waits for it."""
+        self.done = True
+        if self.entry is not None and self.submitted:
+            self.inbox.ledger.cancel(self.entry)
+        return self.pending
+
     def submit(self) -> None:
         """Have the ledger write it, once."""
         if self.entry is not None and not self.submitted:
@@ -195,6 +202,14 @@ class Inbox:
         """Write a message that nobody can take now; it is delivered in its turn."""
         delivery.submit()
         self.row_waits()
+
+    def abandon(self) -> list[Pending]:
+        """Let go of everything, on this node, for good; return the verdicts that somebody waits for."""
+        self.waiting = self._more = False
+        deliveries = [*self.inflight.values(), *self.released.values()]
+        self.inflight, self.released, self._behind = {}, {}, {}
+        pending = [delivery.abandon() for delivery in deliveries]
+        return [one for one in pending if one is not None]
 
     def row_waits(self) -> None:
         """A row is to be read back: at once if somebody is there to get it."""

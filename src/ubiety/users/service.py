@@ -14,7 +14,7 @@ from ubiety.routing.verdict import DELIVERED, Pending, Verdict, refuse
 from ubiety.stanza import Stanza
 from ubiety.store import messages as message_rows
 from ubiety.store import streams, users
-from ubiety.store.errors import StoreError
+from ubiety.store.errors import Fenced, StoreError
 from ubiety.telemetry import event
 from ubiety.users import availability, messages, subscribing, temporary
 from ubiety.users.actor import RECENT_ORIGINS, User
@@ -149,6 +149,10 @@ class Users:
             self._context.spawn(self._load_for(person))
         return True
 
+    def is_loading(self, person: Person) -> bool:
+        """Tell whether stanzas wait for a person to be loaded."""
+        return person.address_id in self._loading
+
     async def _load_for(self, person: Person) -> None:
         """Load an actor for stanzas that wait."""
         try:
@@ -226,7 +230,7 @@ class Users:
     async def load(self, person: Person, login: users.Login | None = None) -> User:
         """Return a person's actor, made of ``login`` if that row was read already.
 
-        Raises StoreError, or LookupError if they were deleted meanwhile.
+        Raises StoreError, Fenced if another node serves them, or LookupError if they were deleted meanwhile.
         """
         user = self._context.actors.get(person.address_id)
         if user is not None:
@@ -240,6 +244,8 @@ class Users:
         origins: list[tuple[str, str]] = []
         if login.has_streams:
             origins = await self._recent_origins(person)
+        if not self._context.homes.is_here(person):
+            raise Fenced(f"user {person.user_id} is served by another node")
         user = self._context.actors.get(person.address_id)  # somebody else was faster
         return user if user is not None else self.adopt(person, login, origins)
 
@@ -321,8 +327,12 @@ class Users:
     def bind(self, user: User, resource: str, edge: Edge) -> Session:
         """Open a session. An older one of the same resource gives way (RFC 6120 §7.7.2.2).
 
-        Raises StanzaError: jid-malformed, resource-constraint.
+        Raises StanzaError: jid-malformed, resource-constraint, also for somebody who was unloaded meanwhile.
         """
+        if self._context.actors.get(user.person.address_id) is not user:
+            raise StanzaError("resource-constraint", "This account was just changed. Sign in again.")
+        if user.person.set_id in self._context.homes.leaving:
+            raise StanzaError("resource-constraint", "This account moves to another node. Sign in again.")
         try:
             jid = user.jid.with_resource(resource)
         except JidError as error:
@@ -394,6 +404,42 @@ class Users:
             self._seen[user.person.user_id] = self._context.clock.now()
             self.unload_idle()
         user.inbox.leave(session)
+
+    def abandon(self, user: User) -> list[Edge]:
+        """Unload a person whom another node serves: no word to the database or to others.
+
+        Call ``inbox.abandon`` before. Returns the connections, which are to be closed.
+        """
+        counters = self._context.counters
+        sessions = list(user.sessions.values())
+        edges = [session.edge for session in sessions if session.edge is not None]
+        for session in sessions:
+            if session.smacks is not None:
+                self._forget_detached(session.smacks.smid)
+            session.available = False
+            session.end()
+            counters.client_sessions -= 1
+            counters.inactive_sessions -= session.inactive
+        counters.online_users -= bool(sessions)
+        user.sessions.clear()
+        user.carbon_sessions = 0
+        temporary.end_all(self._context, user)
+        self._idle.pop(user.person.address_id, None)
+        self._logins.pop(user.person.user_id, None)
+        self._seen.pop(user.person.user_id, None)
+        self.forget(user)
+        return edges
+
+    def is_waiting(self, is_one: Callable[[int], bool]) -> bool:
+        """Tell whether something waits for people, by the id of their address, to be loaded."""
+        return any(map(is_one, self._loading))
+
+    def refuse_waiting(self, is_gone: Callable[[int], bool]) -> None:
+        """Refuse what waits for people, by the id of their address, who will not be loaded here."""
+        for address_id in [address_id for address_id in self._loading if is_gone(address_id)]:
+            for deliver in self._loading.pop(address_id):
+                self._queued -= 1
+                deliver(None)
 
     def _route_waiting(self, session: Session) -> None:
         """Take the messages that a client sent just before it left, behind a query still being answered."""
