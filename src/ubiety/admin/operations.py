@@ -8,6 +8,7 @@ from ubiety.admin import (
     ha,
     importing,
     people,
+    perf,
     policies,
     prg,
     sessions,
@@ -27,6 +28,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *system.OPERATIONS,
     *ha.OPERATIONS,
     *prg.OPERATIONS,
+    *perf.OPERATIONS,
     *checks.OPERATIONS,
     *tokens.OPERATIONS,
 )

@@ -175,6 +175,7 @@ def _check_may_disable(group: GroupView, force: bool) -> None:
 
 async def _until_applied(node: Node, caller: Caller, is_applied: Applied) -> GroupViews:
     """Waits until every node that answers has applied a change. Raises Problem when that takes too long."""
+    await node.topology.refresh(node.database)
     deadline = node.clock.monotonic() + APPLY_SECONDS
     late: list[str] = []
     while node.clock.monotonic() < deadline:
