@@ -42,8 +42,10 @@ class Nats:
         has_tls: bool = True,
         max_payload: str = "1MB",
         names: Sequence[str] = ("localhost", "127.0.0.1"),
+        host: str = "127.0.0.1",
     ) -> None:
         self.directory = directory
+        self.host = host
         self.has_tls = has_tls
         self.log = directory / "log"
         self.port = _free_port()
@@ -58,7 +60,7 @@ class Nats:
         )
         self.config = directory / "nats.conf"
         self.config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\n'
+            f'listen: "{host}:{self.port}"\n'
             f'authorization {{ user: "{USER}", password: "{PASSWORD}" }}\n'
             f"{tls}max_payload: {max_payload}\n"
         )
@@ -71,7 +73,7 @@ class Nats:
     @property
     def url(self) -> str:
         """Where it is, and as whom to log in."""
-        return f"{'tls' if self.has_tls else 'nats'}://{USER}:p%40ss%2Fword@127.0.0.1:{self.port}"
+        return f"{'tls' if self.has_tls else 'nats'}://{USER}:p%40ss%2Fword@{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -117,7 +119,7 @@ class Nats:
 
     def _listens(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+            with socket.create_connection((self.host, self.port), timeout=1) as probe:
                 return probe.recv(4) == b"INFO"
         except OSError:
             return False
