@@ -29,6 +29,7 @@ SETTINGS: Mapping[str, object] = {
     "c2s.negotiating_per_address": 100_000,
 }
 ITERATIONS = 4096
+SALT = b"a salt for tests"
 
 
 class ClusterNode(Node):
@@ -158,7 +159,7 @@ def _write_people(conn: Connection, people: Sequence[str], node_count: int, cont
     """Everybody with the same password; each has the next ones of the list as contacts, both ways."""
     now = time.time()
     domain = domains.add(conn, DOMAIN, now, is_default=True)
-    scram = dump_keys(hash_password(PASSWORD, ITERATIONS))
+    scram = dump_keys(hash_password(PASSWORD, ITERATIONS, (SALT, SALT)))
     ids = addresses.intern_many(conn, [f"{name}@{DOMAIN}" for name in people])
     sets = itertools.cycle(range(1, node_count + 1))
     for index, name in enumerate(people):
