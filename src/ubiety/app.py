@@ -26,11 +26,14 @@ from ubiety.admin.system import AUDIT_DAYS, LOG_LEVEL
 from ubiety.clock import SystemClock
 from ubiety.cluster import directory
 from ubiety.cluster.changes import Changes
+from ubiety.cluster.moving import Moving
 from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.conditions import StanzaError
 from ubiety.config import Config
 from ubiety.declared import SETTINGS
+from ubiety.directory.assignment import MODE
+from ubiety.directory.placing import place
 from ubiety.net.authority import CertificateError
 from ubiety.net.c2s import ClientConnection
 from ubiety.net.certificates import Certificates
@@ -160,7 +163,12 @@ class Node:
             load=self._load_person,
             domain=self.config.domain,
         )
-        accounts = Registration(self.context, self.people_changed, self._hash_password)
+        accounts = Registration(
+            self.context,
+            self.people_changed,
+            self._hash_password,
+            lambda conn: place(conn, self.settings.get(MODE)),
+        )
         features = compose(self.context, accounts)
         queries = Queries(self.context, features.handlers)
         self.users = Users(self.context, queries)
@@ -168,6 +176,7 @@ class Node:
         self.sessions = LiveSessions(self.context, self.users, self.topology)
         self.policies = LivePolicies(self.context)
         self.people = directory.People(self.context, self.users.forget, self.sessions.end_user)
+        self.moving = Moving(self.context, self.users, self.people, self.sessions.end_user, self.topology)
         self.changes = self._make_changes()
         self.service = C2sService(
             self.context,

@@ -1,8 +1,8 @@
 """Every setting of a node, gathered from the modules that use them."""
 
 from ubiety.admin import api, system
-from ubiety.cluster import recovery
-from ubiety.directory import passwords
+from ubiety.cluster import moving, recovery
+from ubiety.directory import assignment, passwords
 from ubiety.net import pacing, service
 from ubiety.users import features, preferences
 
@@ -12,6 +12,8 @@ SETTINGS = (
     *service.SETTINGS,
     *pacing.ALL,
     *passwords.SETTINGS,
+    *assignment.SETTINGS,
+    *moving.SETTINGS,
     *api.SETTINGS,
     *system.SETTINGS,
     *recovery.SETTINGS,

@@ -16,8 +16,10 @@ from ubiety.admin.operation import InDomain, Operation, Result
 from ubiety.admin.people import WRITE, Profile, insert
 from ubiety.admin.problems import INVALID, Problem, from_error
 from ubiety.admin.rbac import Caller
+from ubiety.directory.assignment import MODE
 from ubiety.directory.domains import Name
 from ubiety.directory.importing import read_people
+from ubiety.directory.placing import Placing
 from ubiety.directory.records import Entry, Fault, ImportFault, Record
 from ubiety.store import users
 from ubiety.store.errors import Conflict, DataRefused, translate
@@ -155,7 +157,8 @@ async def _import_step(
     if not arguments.dry_run:
         tasks = await _hash(node, tasks, reports)
     now = node.clock.now()
-    done, changed = await node.database.write(_write, tasks, arguments.update, arguments.dry_run, now)
+    mode = node.settings.get(MODE)
+    done, changed = await node.database.write(_write, tasks, arguments.update, arguments.dry_run, now, mode)
     if changed and not arguments.dry_run:
         await node.people_changed(changed)
     return reports + done
@@ -188,12 +191,12 @@ async def _hash(node: Node, tasks: list[_Task], reports: list[RowReport]) -> lis
 
 
 def _write(
-    conn: Connection, tasks: Sequence[_Task], update: bool, dry_run: bool, now: float
+    conn: Connection, tasks: Sequence[_Task], update: bool, dry_run: bool, now: float, mode: str
 ) -> tuple[list[RowReport], list[int]]:
     whole = conn.begin_nested()
     reports: list[RowReport] = []
     changed: list[int] = []
-    for report, address_id in _write_rows(conn, tasks, update, now):
+    for report, address_id in _write_rows(conn, tasks, update, now, mode):
         reports.append(report)
         changed += [address_id] if address_id is not None else []
     if dry_run:
@@ -204,12 +207,13 @@ def _write(
 
 
 def _write_rows(
-    conn: Connection, tasks: Sequence[_Task], update: bool, now: float
+    conn: Connection, tasks: Sequence[_Task], update: bool, now: float, mode: str
 ) -> Iterator[tuple[RowReport, int | None]]:
+    placing = Placing(conn, mode)
     for task in tasks:
         single = conn.begin_nested()
         try:
-            outcome, address_id = _write_row(conn, task, update, now)
+            outcome, address_id = _write_row(conn, task, update, now, placing)
         except Exception as error:
             single.rollback()
             typed = error if isinstance(error, Problem) else translate(error)
@@ -222,11 +226,13 @@ def _write_rows(
             yield RowReport(number=task.row.number, userid=userid, outcome=outcome, reason=""), address_id
 
 
-def _write_row(conn: Connection, task: _Task, update: bool, now: float) -> tuple[Outcome, int]:
+def _write_row(
+    conn: Connection, task: _Task, update: bool, now: float, placing: Placing
+) -> tuple[Outcome, int]:
     present = load_by_address(conn, task.name.address) if update else None
     outcome: Outcome = "added" if present is None else "updated"
     if present is None:
-        present = insert(conn, task.name, task.profile.columns(), task.keys, now)
+        present = insert(conn, task.name, task.profile.columns(), task.keys, now, placing.next())
     else:
         users.update(conn, present.id, task.profile.columns())
         if task.keys is not None:

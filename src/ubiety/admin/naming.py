@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from ubiety.admin.context import Node
 from ubiety.admin.operation import Arguments, InDomain, Line
 from ubiety.admin.problems import CONFLICT, INVALID, NOT_FOUND, Problem
+from ubiety.cluster.topology import Node as ClusterNode
 from ubiety.directory.domains import Name, prepare_domain, read_name
 from ubiety.jid import JidError
 from ubiety.store import addresses, users
@@ -66,6 +67,14 @@ async def find_person(node: Node, userid: str, domain: str | None) -> User:
         raise Problem(
             NOT_FOUND, f"There is nobody with the address {name.address}.", "See: ubiety user list --text ..."
         )
+    return found
+
+
+def node_named(node: Node, name: str) -> ClusterNode:
+    """The node with this name. Raises Problem."""
+    found = node.topology.value.named(name)
+    if found is None:
+        raise Problem(NOT_FOUND, f"There is no node {name}.", "See: ubiety node list")
     return found
 
 

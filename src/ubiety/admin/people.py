@@ -7,11 +7,21 @@ from sqlalchemy import Connection
 
 from ubiety.admin.context import Node
 from ubiety.admin.credentials import make_keys
-from ubiety.admin.naming import AnyDomain, OfPerson, find_person, load_by_address, name_of, require
+from ubiety.admin.naming import (
+    AnyDomain,
+    OfPerson,
+    find_person,
+    load_by_address,
+    name_of,
+    node_named,
+    require,
+)
 from ubiety.admin.operation import After, Line, Operation, PageSize, Result
 from ubiety.admin.problems import CONFLICT, Problem
 from ubiety.admin.rbac import Caller
+from ubiety.directory.assignment import MODE, NOBODY
 from ubiety.directory.domains import Name
+from ubiety.directory.placing import place
 from ubiety.store import archive, domains, users
 from ubiety.store.users import User
 
@@ -54,6 +64,7 @@ class PersonDetails(Person):
     has_password: bool
     sessions: int
     last_status: str
+    node: str = Field(description="The node to which the person is assigned; empty: to none.")
 
 
 class People(Result):
@@ -84,6 +95,7 @@ class AddPerson(Profile):
     """A new person."""
 
     password: SecretStr | None = Field(None, description="Without one the person cannot log in yet.")
+    node: Line | None = Field(None, description="Assigned node; without it as the assignment mode has it.")
 
 
 class SetPassword(OfPerson):
@@ -118,12 +130,21 @@ async def add(node: Node, caller: Caller, arguments: AddPerson) -> Person:
     """Adds a person."""
     name = name_of(arguments.userid, arguments.domain, node.domains)
     keys = await make_keys(node, arguments.password) if arguments.password else None
-    made = await node.database.write(insert, name, arguments.columns(), keys, node.clock.now())
+    chosen = node_named(node, arguments.node).id if arguments.node else None
+    mode, now = node.settings.get(MODE), node.clock.now()
+
+    def write(conn: Connection) -> User:
+        set_id = place(conn, mode) if chosen is None else chosen
+        return insert(conn, name, arguments.columns(), keys, now, set_id)
+
+    made = await node.database.write(write)
     await node.people_changed([made.address_id])
     return Person(**view(made))
 
 
-def insert(conn: Connection, name: Name, profile: dict[str, str], keys: str | None, now: float) -> User:
+def insert(
+    conn: Connection, name: Name, profile: dict[str, str], keys: str | None, now: float, set_id: int
+) -> User:
     """Writes a new person. Raises Problem."""
     domain = domains.find(conn, name.domain)
     if domain is None:
@@ -132,7 +153,7 @@ def insert(conn: Connection, name: Name, profile: dict[str, str], keys: str | No
     if load_by_address(conn, name.address) is not None:
         cure = f"Change it with: ubiety user update {name.userid} --domain {name.domain}"
         raise Problem(CONFLICT, f"{name.address} exists already.", cure)
-    user_id = users.create(conn, name.address, name.userid, domain.id, now, profile)
+    user_id = users.create(conn, name.address, name.userid, domain.id, now, profile, set_id=set_id)
     if keys is not None:
         users.set_scram(conn, user_id, keys)
     made = users.load(conn, user_id)
@@ -160,7 +181,8 @@ async def show(node: Node, caller: Caller, arguments: OfPerson) -> PersonDetails
     credentials = await node.database.read(users.load_credentials, user.jid)
     count = await node.sessions.count(user.jid)
     has_password = credentials is not None and credentials.scram is not None
-    return PersonDetails(**view(user), has_password=has_password, sessions=count)
+    assigned = node.topology.value.name_of(user.set_id) if user.set_id != NOBODY else ""
+    return PersonDetails(**view(user), has_password=has_password, sessions=count, node=assigned)
 
 
 async def update(node: Node, caller: Caller, arguments: Profile) -> Person:

@@ -90,6 +90,7 @@ class People:
                     homes.remove(before.user_id)
             else:
                 homes.put(person)
+                person = homes.at(address_id)
             await self._follow(address_id, person)
 
     async def _follow(self, address_id: int, person: Known | None) -> None:
@@ -103,14 +104,19 @@ class People:
         if leaves:
             await self._end_sessions(user, "not-authorized", "This account may not sign in.")
             self._forget(user)
-        elif person is not None and not self._context.homes.is_here(person):
+        elif person is not None and not self._is_kept(person):
             await self._end_sessions(user, MOVED, MOVED_TEXT)
             self._forget(user)
+
+    def _is_kept(self, person: Known) -> bool:
+        """Tell whether somebody stays loaded here: also who is just being handed over, by `moving`."""
+        homes = self._context.homes
+        return homes.is_here(person) or person.user_id in homes.moving
 
 
 MOVED = "reset"
 """RFC 6120 §4.9.3.16: the stream is to be set up anew."""
-MOVED_TEXT = "This account is served by another node now."
+MOVED_TEXT = "This account is served by another node now. Sign in again."
 
 
 def _arrives(homes: Homes, person: Known) -> bool:

@@ -17,7 +17,9 @@ from ubiety.config import ConfigError
 from ubiety.demo.organisation import Organisation, Person, build_organisation
 from ubiety.demo.photos import Photo, draw_photo
 from ubiety.demo.vcards import render_vcard
+from ubiety.directory.assignment import BALANCED
 from ubiety.directory.passwords import HASHES, ITERATIONS, SALT_BYTES, dump_keys, hash_password
+from ubiety.directory.placing import Placing
 from ubiety.store import addresses, domains, roster, users, vcards
 from ubiety.store.database import Database
 from ubiety.users import avatars
@@ -106,13 +108,15 @@ def _add_people(
 ) -> dict[str, int]:
     """Add those who are not there yet; return user id -> row id of all of them."""
     user_ids: dict[str, int] = {}
+    placing = Placing(conn, BALANCED)
     for person, (scram, photo) in zip(people, made, strict=True):
         found = users.find(conn, person.userid, domain_id)
         if found is not None:
             user_ids[person.userid] = found.id
             continue
         address = firm.address(person)
-        user_id = users.create(conn, address, person.userid, domain_id, now, _profile(person))
+        set_id = placing.next()
+        user_id = users.create(conn, address, person.userid, domain_id, now, _profile(person), set_id=set_id)
         users.set_scram(conn, user_id, scram)
         vcards.put(conn, user_id, render_vcard(person, firm.firm, address, photo), photo.sha1)
         avatars.publish(conn, user_id, avatars.Photo(photo.data, "image/png"), address, now)

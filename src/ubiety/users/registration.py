@@ -17,6 +17,7 @@ from ubiety.settings import Setting
 from ubiety.stanza import Stanza, make_error, make_result
 from ubiety.store import addresses, archive, domains, users
 from ubiety.store.errors import Conflict, StoreError
+from ubiety.store.nodes import FIRST_NODE
 from ubiety.telemetry import event
 from ubiety.users.context import Context
 from ubiety.users.disco import Feature
@@ -44,15 +45,24 @@ HashPassword = Callable[[str], Awaitable[str]]
 """Returns the keys to store for a password. Raises StanzaError (not-acceptable) when it cannot be one."""
 Changed = Callable[[Sequence[int]], Awaitable[None]]
 """Told the addresses of people whose rows were changed."""
+PlacePerson = Callable[[Connection], int]
+"""Returns the set of one more person, within the transaction that adds them."""
 
 
 class Registration:
     """Answers registration queries, before login and after."""
 
-    def __init__(self, context: Context, changed: Changed, hash_password: HashPassword) -> None:
+    def __init__(
+        self,
+        context: Context,
+        changed: Changed,
+        hash_password: HashPassword,
+        place: PlacePerson = lambda _: FIRST_NODE,
+    ) -> None:
         self._context = context
         self._changed = changed
         self._hash = hash_password
+        self._place = place
         self._made: OrderedDict[str, list[float]] = OrderedDict()
 
     def feature(self) -> Feature:
@@ -143,7 +153,7 @@ class Registration:
         scram = await self._hash(password)
         now = self._context.clock.now()
         try:
-            address_id = await self._context.database.write(_insert, jid, scram, now)
+            address_id = await self._context.database.write(_insert, jid, scram, now, self._place)
         except Conflict:
             raise StanzaError("conflict", "This name is taken.") from None
         await self._changed([address_id])
@@ -194,12 +204,13 @@ def _network(address: str) -> str:
     return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
 
 
-def _insert(conn: Connection, jid: Jid, scram: str, now: float) -> int:
+def _insert(conn: Connection, jid: Jid, scram: str, now: float, place: PlacePerson) -> int:
     domain = domains.find(conn, jid.domain)
     if domain is None:
         raise StanzaError("item-not-found", "This domain is not served here any more.")
     userid = unescape_local(jid.local)
-    user_id = users.create(conn, jid.bare, userid, domain.id, now, {"display_name": userid})
+    profile = {"display_name": userid}
+    user_id = users.create(conn, jid.bare, userid, domain.id, now, profile, set_id=place(conn))
     users.set_scram(conn, user_id, scram)
     address_id = addresses.find(conn, jid.bare)
     assert address_id is not None

@@ -21,7 +21,7 @@ from ubiety.clock import SystemClock
 from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config
-from ubiety.directory import passwords
+from ubiety.directory import assignment, passwords
 from ubiety.jid import Jid
 from ubiety.net.certificates import Certificates
 from ubiety.net.listener import listen, port_of
@@ -110,7 +110,7 @@ class SmallNode:
         )
         self.config.make_directories()
         self.clock = SystemClock()
-        self.settings = Settings([CONTACTS, *passwords.SETTINGS, *api.SETTINGS])
+        self.settings = Settings([CONTACTS, *passwords.SETTINGS, *assignment.SETTINGS, *api.SETTINGS])
         self.settings.set_text("password.iterations", "4096")
         self.database = Database(self.config.url)
         self.database.migrate()

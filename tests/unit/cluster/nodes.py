@@ -13,6 +13,7 @@ from ubiety.cluster import directory
 from ubiety.cluster.bus import LocalBus
 from ubiety.cluster.changes import Changes
 from ubiety.cluster.links import NodeLinks
+from ubiety.cluster.moving import Moving
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.store import changes, epochs, nodes, users
 from ubiety.store import domains as domain_rows
@@ -31,6 +32,9 @@ class ClusterNode:
         self.place = Place(self.database)
         self.topology = TopologyCopy()
         self.people = directory.People(self.place.context, self.place.users.forget, self.end_sessions)
+        self.moving = Moving(
+            self.place.context, self.place.users, self.people, self.end_sessions, self.topology
+        )
         self._bus = bus
         self.links: NodeLinks | None = None
         self.changes: Changes
@@ -69,6 +73,7 @@ class ClusterNode:
             await self.links.start()
             self.place.context.links = self.links
             self.changes.join(self.links, asyncio.get_running_loop())
+            self.moving.join(self.links)
         self._meet()
         if follows:
             self._running = asyncio.create_task(self.changes.run())
@@ -80,6 +85,10 @@ class ClusterNode:
         if self.links is not None:
             await self.links.close()
         await self.place.close()
+
+    def serve(self, *node_ids: int) -> None:
+        """Know that these other nodes serve their own sets."""
+        self.place.context.homes.serving = {node_id: node_id for node_id in node_ids}
 
     async def refresh_topology(self) -> None:
         """Read the nodes again, and meet new ones."""
@@ -129,6 +138,7 @@ async def cluster(
         await node.start(follows=follows)
     for node in made:
         await node.refresh_topology()
+        node.serve(*node.topology.value.others(node.id))
     if bus:
         await until(
             lambda: all(one.links.is_up(two.id) for one in made for two in made if one.links is not None)

@@ -1,0 +1,156 @@
+"""People who move from one node to another: off for a moment, and nothing is lost."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from tests.unit.cluster.nodes import ClusterNode, add, cluster, until
+from tests.unit.users.place import DOMAIN, Client
+from ubiety.cluster.moving import RATE, Move
+from ubiety.routing.homes import NOBODY
+from ubiety.routing.links import NodeUnreachable
+from ubiety.routing.verdict import DELIVERED
+from ubiety.stanza import Stanza, parse_stanza
+from ubiety.store import messages, nodes, streams
+
+
+async def _sign_in(node: ClusterNode, name: str, *, managed: bool = False) -> Client:
+    await until(lambda: node.set_of(name) == node.id)
+    return await node.place.sign_in(name, managed=managed)
+
+
+def _message(to: str, body: str) -> Stanza:
+    head = f"<message type='chat' to='{to}@{DOMAIN}' from='alan@elsewhere.example/desk' id='{body}'>"
+    return parse_stanza(f"{head}<body>{body}</body></message>".encode())
+
+
+async def test_what_was_not_acknowledged_waits_at_the_new_home(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        ada = await add(alpha, "ada", alpha.id)
+        client = await _sign_in(alpha, "ada", managed=True)
+        verdicts = [alpha.place.users.route(_message("ada", f"m{number}"), None) for number in range(3)]
+        assert sum(b"<body>" in data for data in client.edge.written) == 3  # sent, not acknowledged
+        assert await beta.moving.move([Move(ada.id, alpha.id, beta.id)]) == 1  # asked at another node
+        assert client.edge.closed == "reset"
+        assert all(v is DELIVERED for v in verdicts)  # the sender was promised nothing
+        assert not alpha.place.context.actors
+        assert alpha.set_of("ada") == beta.id
+        await until(lambda: beta.set_of("ada") == beta.id)
+        again = await beta.place.sign_in("ada", presence=None)
+        again.send("<presence/>")
+        await until(lambda: sum(b"<body>" in data for data in again.edge.written) == 3)
+        bodies = [data for data in again.edge.written if b"<body>" in data]
+        assert [f">m{n}<".encode() in data for n, data in enumerate(bodies)] == [True] * 3
+
+
+async def test_a_stream_that_is_to_be_resumed_learns_what_was_settled(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        ada = await add(alpha, "ada", alpha.id)
+        client = await _sign_in(alpha, "ada", managed=True)
+        client.send("<message type='chat' to='ada@example.org'><body>to myself</body></message>")
+        await alpha.place.settle()
+        alpha.place.users.disconnect(client.session)
+        await alpha.moving.move([Move(ada.id, alpha.id, beta.id)])
+        found = await beta.database.read(streams.find, "ada-desk")
+        assert found is not None
+        assert found.h == 2  # presence and the message
+
+
+async def test_numbers_at_the_new_home_are_greater(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        ada = await add(alpha, "ada", beta.id)
+        await until(lambda: beta.set_of("ada") == beta.id)
+        beta.place.users.route(_message("ada", "first"), None)
+        await beta.place.settle()
+        await alpha.moving.move([Move(ada.id, beta.id, alpha.id)])
+        await until(lambda: alpha.set_of("ada") == alpha.id)
+        alpha.place.users.route(_message("ada", "second"), None)
+        await alpha.place.settle()
+        rows = await alpha.database.read(messages.backlog, ada.id, 0, 10)
+        assert [b">second<" in row.stanza for row in rows] == [False, True]
+
+
+async def test_who_belongs_to_another_set_by_now_stays(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        ada = await add(alpha, "ada", alpha.id)
+        client = await _sign_in(alpha, "ada")
+        assert await alpha.moving.move([Move(ada.id, 7, beta.id)]) == 0
+        assert client.edge.closed is None
+        assert alpha.set_of("ada") == alpha.id
+
+
+async def test_somebody_of_nobody_gets_a_node(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        ada = await add(alpha, "ada", beta.id)
+        await until(lambda: alpha.set_of("ada") == beta.id)
+        last = beta.place.context.next_number()
+        await alpha.moving.move([Move(ada.id, beta.id, NOBODY)])
+        await until(lambda: alpha.set_of("ada") == NOBODY)
+        await alpha.moving.move([Move(ada.id, NOBODY, alpha.id)])
+        assert alpha.set_of("ada") == alpha.id
+        assert alpha.place.context.next_number() > last
+        await until(lambda: beta.set_of("ada") == alpha.id)
+
+
+async def test_nobody_is_moved_while_the_database_refuses(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        ada = await add(alpha, "ada", alpha.id)
+        await _sign_in(alpha, "ada")
+        await beta.database.write(lambda conn: conn.execute(text("ALTER TABLE users RENAME TO people")))
+        with pytest.raises(Exception, match="users"):
+            await alpha.moving.move([Move(ada.id, alpha.id, beta.id)])
+        await beta.database.write(lambda conn: conn.execute(text("ALTER TABLE people RENAME TO users")))
+        assert not alpha.place.context.homes.moving
+        person = alpha.place.context.homes.user(ada.id)
+        assert person is not None
+        assert alpha.place.context.homes.is_here(person)
+        await _sign_in(alpha, "ada")
+
+
+async def test_a_home_that_does_not_answer(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        ada = await add(alpha, "ada", beta.id)
+        alpha.place.context.homes.serving = {}
+        with pytest.raises(NodeUnreachable, match="beta"):
+            await alpha.moving.move([Move(ada.id, beta.id, alpha.id)])
+
+
+async def test_while_somebody_moves_they_are_served_nowhere(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        ada = await add(alpha, "ada", alpha.id)
+        await _sign_in(alpha, "ada")
+        homes = alpha.place.context.homes
+        person = homes.user(ada.id)
+        assert person is not None
+        moving = asyncio.create_task(alpha.moving.move([Move(ada.id, alpha.id, beta.id)]))
+        while not homes.moving:
+            await asyncio.sleep(0)
+        assert not homes.is_here(person)
+        assert homes.node_of(person) is None
+        await alpha.people.refresh([ada.address_id])  # somebody changes them at that moment
+        assert await moving == 1
+        assert homes.node_of(person) == beta.id
+        assert not alpha.place.context.actors
+
+
+async def test_many_are_moved_at_a_pace(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta", "gamma") as (alpha, beta, gamma):
+        moves = []
+        for number in range(30):
+            made = await add(alpha, f"person{number}", (alpha.id, beta.id)[number % 2])
+            moves.append(Move(made.id, made.set_id, gamma.id))
+        await until(lambda: len(beta.place.context.homes) == len(gamma.place.context.homes) == 30)
+        alpha.place.settings.apply(RATE.name, 20)
+        assert alpha.moving.start(moves, alpha.place.spawn)
+        assert not alpha.moving.start(moves, alpha.place.spawn)
+        await until(lambda: alpha.moving.progress.moved == 10)
+        assert alpha.moving.progress.left == 20
+        alpha.place.clock.advance(1.0)  # the clock stands still: the pause is as long as it can be
+        await until(lambda: alpha.moving.progress.moved == 30)
+        assert await alpha.database.read(nodes.count_assigned) == {gamma.id: 30}
+        await until(lambda: all(gamma.set_of(f"person{n}") == gamma.id for n in range(30)))
+        assert alpha.moving.progress.failed == 0
+        failing = [Move(moves[0].user_id, 9, alpha.id)]
+        alpha.moving.start(failing, alpha.place.spawn)
+        await until(lambda: alpha.moving.progress.failed == 1)
