@@ -48,6 +48,8 @@ class ClientConnection(asyncio.Protocol):
         self._row: Login | None = None  # of a person who is not loaded yet
         self._login_tasks: set[asyncio.Task[None]] = set()
         self.core: C2sStream
+        self._has_begun = False  # there is a core
+        self._early = b""  # what came before
         self._closing = False
         self.session: ClientSession | None = None
         self.paused = Pause(0)
@@ -62,28 +64,35 @@ class ClientConnection(asyncio.Protocol):
     # -- the socket ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin: refuse what is over the limits, wait for the pace, then read."""
+        """Refuse what is over the limits; others are let in when it is their turn."""
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is not derived from it
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
         self.last_input = self._service.now
         transport.set_write_buffer_limits(high=HIGH_WATER)
-        hash_ = self._service.endpoint_hash() if self._direct_tls else None
-        self.core = C2sStream(
-            self._service.stream_config(), self._service.new_id, self._service.now, self._direct_tls, hash_
-        )
+        self.pause_reading(Pause.PACE)
         if not self._service.admit(self):
             transport.abort()
-            return
+
+    def let_in(self) -> None:
+        """Begin: it is its turn."""
+        service, hash_ = self._service, None
         if self._direct_tls:
-            self._tls = TlsLayer(self._service.tls_context())
-        wait = self._service.accept_wait()
-        if wait > 0:
-            self.pause_reading(Pause.PACE)
-            self._loop.call_later(wait, self.resume_reading, Pause.PACE)
+            self._tls = TlsLayer(service.tls_context())
+            hash_ = service.endpoint_hash()
+        now = self.last_input = self._loop.time()
+        self.core = C2sStream(service.stream_config(), service.new_id, now, self._direct_tls, hash_)
+        self._has_begun = True
+        self.resume_reading(Pause.PACE)
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
         """Feed the core and perform what it puts out."""
+        if not self._has_begun:
+            self._keep_early(data)
+            return
         self.last_input = now = self._service.now
         self.asked = False
         if self._tls is not None:
@@ -96,6 +105,12 @@ class ClientConnection(asyncio.Protocol):
                     self.session.receive(output)
             else:
                 self._perform_one(output)
+
+    def _keep_early(self, data: bytes) -> None:
+        """uvloop begins to read after ``connection_made``, whatever was asked for there."""
+        self._early += data
+        if self._transport is not None:
+            self._transport.pause_reading()
 
     def _decrypt(self, data: bytes) -> bytes:
         assert self._tls is not None and self._transport is not None
@@ -121,7 +136,8 @@ class ClientConnection(asyncio.Protocol):
         self._service.gone(self)
         for task in self._login_tasks:
             task.cancel()
-        self.core.close()  # lets go of the parser, which refers to itself
+        if self._has_begun:
+            self.core.close()  # lets go of the parser, which refers to itself
         self._let_go()
         self._transport = None
 
@@ -189,7 +205,9 @@ class ClientConnection(asyncio.Protocol):
 
     def close(self, condition: str | None = None, text: str = "") -> None:
         """End the stream and the connection; at a pace when a home has changed, which many are told."""
-        if condition == "reset" and Pause.LEAVING not in self.paused:
+        if not self._has_begun:
+            self.abort()
+        elif condition == "reset" and Pause.LEAVING not in self.paused:
             self.dismiss(condition, text)
         else:
             self.perform(self.core.close(condition, text))
@@ -214,7 +232,7 @@ class ClientConnection(asyncio.Protocol):
 
     def tick(self, now: float) -> None:
         """Let the core act on the time."""
-        if not self._closing:
+        if not self._closing and not self._login_tasks:  # it waits for us, not we for it
             self.perform(self.core.tick(now))
 
     def release_parser(self) -> None:
@@ -300,6 +318,7 @@ class ClientConnection(asyncio.Protocol):
         task.add_done_callback(self._login_tasks.discard)
 
     async def _finish(self, work: Coroutine[Any, Any, list[Output]]) -> None:
+        begun = self._loop.time()
         try:
             outputs = await work
         except StoreError as error:
@@ -312,6 +331,7 @@ class ClientConnection(asyncio.Protocol):
             self.perform(self.core.close("internal-server-error"))
             raise
         if not self._closing:
+            self.core.postpone(self._loop.time() - begun)
             self.perform(outputs)
 
     def _credentials_needed(self, output: out.CredentialsNeeded) -> None:
@@ -334,9 +354,7 @@ class ClientConnection(asyncio.Protocol):
         if account is None:
             return self.core.refused("temporary-auth-failure", "Too many attempts. Try again later.")
         self._row = account.row
-        ok = await self._loop.run_in_executor(
-            self._service.hashing, _is_password, account.scram, output.password
-        )
+        ok = await self._service.check(_is_password, account.scram, output.password)
         return self.core.password_checked(ok, self._service.now)
 
     def _authentication_failed(self, output: out.AuthenticationFailed) -> None:

@@ -10,7 +10,7 @@ ACCEPT_RATE = Setting(
     int,
     2000,
     "connections per second",
-    "New client connections served per second; more wait, and far more are refused.",
+    "New client connections let in per second; more wait their turn.",
     minimum=1,
     maximum=100_000,
 )
@@ -26,7 +26,7 @@ LOGIN_RATE = Setting(
 ADDRESS_CONNECTIONS = Setting(
     "c2s.connections_per_address",
     int,
-    5000,
+    20_000,
     "connections",
     "Client connections from one network address at a time.",
     minimum=1,
@@ -37,7 +37,7 @@ NEGOTIATING = Setting(
     int,
     200,
     "connections",
-    "Connections from one network address that have not logged in yet, at a time.",
+    "Connections from one network address that log in at a time; more wait their turn.",
     minimum=1,
     maximum=100_000,
 )

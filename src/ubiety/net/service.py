@@ -3,24 +3,16 @@
 import asyncio
 import secrets
 import ssl
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from ubiety.directory.passwords import ITERATIONS
+from ubiety.net.admission import Admission
 from ubiety.net.certificates import Certificates
 from ubiety.net.farewell import CLOSE_RATE, Farewells
 from ubiety.net.home import ClientHome, ClientSession, LocalHome
-from ubiety.net.pacing import (
-    ACCEPT_RATE,
-    ADDRESS_CONNECTIONS,
-    LOGIN_RATE,
-    NEGOTIATING,
-    Backoff,
-    Pace,
-    TokenBucket,
-)
+from ubiety.net.pacing import LOGIN_RATE, Backoff, Pace
 from ubiety.net.pause import Pause
 from ubiety.net.remote_homes import RemoteHomes
 from ubiety.net.remote_session import MISSING, HomeMissing
@@ -96,6 +88,8 @@ RELEASE_SECONDS = 30.0
 ANSWER_SECONDS = 30.0
 """Time that a silent client has to give a sign of life."""
 MAX_LOGIN_WAIT = 30.0
+LOGINS_AT_ONCE = 64
+"""Logins that wait for the database or for hashing at which nobody else is let in."""
 STOP_SECONDS = 2.0
 """Time that clients have to take our last words when the node stops."""
 
@@ -130,6 +124,9 @@ class Connection(Protocol):
 
     def resume_reading(self, reason: Pause) -> None:
         """Read on if nothing else forbids it."""
+
+    def let_in(self) -> None:
+        """Begin: it is its turn."""
 
     def tick(self, now: float) -> None:
         """Let the core act on the time."""
@@ -182,13 +179,15 @@ class C2sService:
         self._stream_feature = stream_feature
         self._connections: set[Connection] = set()
         self._unflushed: list[Connection] = []
-        self._by_address: Counter[str] = Counter()
-        self._negotiating: Counter[str] = Counter()
+        self._checking = 0  # logins that wait for the database, or for a password to be hashed
+        self.is_draining = False
+        self.admission = Admission(
+            loop, context.settings, context.counters, lambda: self._checking >= LOGINS_AT_ONCE
+        )
         self._is_overloaded = False
         self.refusal = ""
         """Why nobody may log in now; empty: everybody may (Cisco XCP Authentication Service)."""
         settings = context.settings
-        self._accepts = TokenBucket(settings.get(ACCEPT_RATE), self.now)
         self._logins = Pace(settings.get(LOGIN_RATE), MAX_LOGIN_WAIT)
         settings.watch(LOGIN_RATE, self._logins.set_rate)
         self._address_backoff = Backoff(free=10, most=60.0)
@@ -237,47 +236,28 @@ class C2sService:
     # -- connections come and go -----------------------------------------------------------------
 
     def admit(self, connection: Connection) -> bool:
-        """Take a new connection in unless its address has too many."""
+        """Take a new connection in, to be read when it is its turn; False if there are too many."""
         self.now = self.loop.time()
-        settings, address = self.context.settings, connection.address
-        if self._by_address[address] >= settings.get(ADDRESS_CONNECTIONS) or self._negotiating[
-            address
-        ] >= settings.get(NEGOTIATING):
-            self.context.counters.refused_connections += 1
-            event("connection_refused", level="warning", address=address, reason="too many from this address")
+        if self.is_draining or not self.admission.enter(connection):
             return False
         self._connections.add(connection)
-        self._by_address[address] += 1
-        self._negotiating[address] += 1
         self.context.counters.sockets += 1
         if self._is_overloaded:
             connection.pause_reading(Pause.LEDGER)
         return True
 
-    def accept_wait(self) -> float:
-        """Return how long a new connection must wait before it is read."""
-        return self._accepts.reserve(self.now)
-
     def logged_in(self, connection: Connection) -> None:
         """A connection has its session."""
         connection.negotiating = False
-        self._count_down(self._negotiating, connection.address)
+        self.admission.signed_in(connection)
 
     def gone(self, connection: Connection) -> None:
         """A connection is closed."""
         if connection not in self._connections:
             return
         self._connections.discard(connection)
-        self._count_down(self._by_address, connection.address)
-        if connection.negotiating:
-            self._count_down(self._negotiating, connection.address)
+        self.admission.left(connection, has_signed_in=not connection.negotiating)
         self.context.counters.sockets -= 1
-
-    @staticmethod
-    def _count_down(counter: Counter[str], address: str) -> None:
-        counter[address] -= 1
-        if counter[address] <= 0:
-            del counter[address]
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -362,12 +342,29 @@ class C2sService:
         person = self.context.homes.find(account)
         if person is None:
             return Account(None, None)
+        self._checking += 1
+        try:
+            return await self._read_account(person)
+        finally:
+            self._checking -= 1
+
+    async def _read_account(self, person: Person) -> Account:
         if person.address_id in self.context.actors or not self.context.homes.is_here(person):
-            found = await self.context.database.read(rows.load_credentials, account)
+            found = await self.context.database.read(rows.load_credentials, person.jid.bare)
             return Account(found.scram if found is not None else None, None)
         # One read for the whole login: the actor is made of it once the password was right.
         login = await self.context.database.read(rows.load_login, person.address_id)
         return Account(login.scram if login is not None else None, login)
+
+    async def check(
+        self, is_password: Callable[[str | None, str], bool], scram: str | None, text: str
+    ) -> bool:
+        """Check a password in a thread: that takes a while."""
+        self._checking += 1
+        try:
+            return await self.loop.run_in_executor(self.hashing, is_password, scram, text)
+        finally:
+            self._checking -= 1
 
     def login_failed(self, address: str, username: str, domain: str, *, is_plain: bool) -> None:
         """Count a wrong password against the address and the account."""
@@ -428,7 +425,8 @@ class C2sService:
         share, self._round = self._round[-self._share :], self._round[: -self._share]
         for connection in share:
             if connection.negotiating:
-                connection.tick(now)
+                if not self.admission.is_waiting(connection):
+                    connection.tick(now)
             else:
                 self._look_after(connection, now)
 
@@ -475,6 +473,7 @@ class C2sService:
         """Close all streams."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self.admission.stop()
         self.farewells.stop()
         if self.remote_edges is not None:
             self.remote_edges.stop()
