@@ -32,6 +32,8 @@ class Listen:
 
     host: str
     port: int
+    is_shared: bool = False
+    """Other nodes of this machine listen on it too."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -53,8 +55,12 @@ class Config:
     c2s_port: int = 5222
     c2s_tls_port: int = 5223
     api_port: int = 8443
+    reuse_port: bool = False
+    """Nodes of this machine share the ports for clients; only where a supervisor ends one that hangs."""
     database_url: str = ""
     """An SQLAlchemy URL; empty stands for `ubiety.db` in the data directory."""
+    replica_url: str = ""
+    """An SQLAlchemy URL of a replica of the database, whose lag is watched; empty: none."""
     bus_url: str = ""
     """Where the nodes of a cluster meet, `tls://USER:PASSWORD@HOST:PORT`, several with commas; empty: a
     single node. Read with `bus_servers`."""
@@ -71,12 +77,12 @@ class Config:
     @property
     def c2s(self) -> tuple[Listen, ...]:
         """Addresses for clients that begin with STARTTLS."""
-        return tuple(Listen(host, self.c2s_port) for host in self.hosts)
+        return tuple(Listen(host, self.c2s_port, self.reuse_port) for host in self.hosts)
 
     @property
     def c2s_tls(self) -> tuple[Listen, ...]:
         """Addresses for clients that begin with TLS (XEP-0368)."""
-        return tuple(Listen(host, self.c2s_tls_port) for host in self.hosts)
+        return tuple(Listen(host, self.c2s_tls_port, self.reuse_port) for host in self.hosts)
 
     @property
     def api(self) -> tuple[Listen, ...]:
@@ -141,7 +147,15 @@ KEYS = (
     ),
     _Key("c2s_tls_port", "listen", "c2s_tls_port", "UBIETY_C2S_TLS_PORT", "Clients that begin with TLS."),
     _Key("api_port", "listen", "api_port", "UBIETY_API_PORT", "Administration interface (HTTPS)."),
+    _Key(
+        "reuse_port",
+        "listen",
+        "reuse_port",
+        "UBIETY_REUSE_PORT",
+        "Share client ports with nodes on this host.",
+    ),
     _Key("database_url", "database", "url", "UBIETY_DATABASE_URL", "Empty: ubiety.db in this directory."),
+    _Key("replica_url", "database", "replica_url", "UBIETY_REPLICA_URL", "A replica whose lag is watched."),
     _Key("bus_url", "bus", "url", "UBIETY_BUS_URL", "NATS of a cluster: tls://USER:PASSWORD@HOST:PORT, ..."),
     _Key("bus_ca", "bus", "ca", "UBIETY_BUS_CA", "Authority that signed the bus's certificate (PEM)."),
     _Key("bus_plain", "bus", "plain", "UBIETY_BUS_PLAIN", "Allow nats:// to another machine, unencrypted."),
@@ -152,7 +166,7 @@ KEYS = (
 _LISTS = {"hosts", "hostnames"}
 _PORTS = {"c2s_port", "c2s_tls_port", "api_port"}
 _PATHS = {"bus_ca", "certificate", "private_key"}
-_SWITCHES = {"bus_plain"}
+_SWITCHES = {"bus_plain", "reuse_port"}
 _BUS_PORT = 4222
 
 

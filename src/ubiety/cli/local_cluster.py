@@ -396,7 +396,9 @@ def node_part(plan: Plan, number: int) -> Part:
         log=plan.files.logs / f"{name}.log",
         probe=lambda: _ask_node(data),
         address=", ".join(f"{kind} {port}" for kind, port in ports.items()),
-        environment=_environment() | {key: value for key, value in given.items() if key in known},
+        environment=_environment()
+        | {key: value for key, value in given.items() if key in known}
+        | {"UBIETY_SUPERVISED": "1"},  # it is ended when it hangs: it may share its ports
         is_watched=True,
     )
 

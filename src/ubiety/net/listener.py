@@ -1,6 +1,7 @@
 """Listening sockets: one per address, IPv4 and IPv6 apart, so that a node can say which one failed."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -8,6 +9,8 @@ from collections.abc import Callable, Sequence
 from ubiety.config import Listen
 
 BACKLOG = 4096
+SUPERVISED = ("WATCHDOG_USEC", "UBIETY_SUPERVISED")
+"""Set in the environment by who ends a node that hangs: systemd's watchdog, `ubiety cluster up`."""
 
 
 class ListenError(Exception):
@@ -25,6 +28,8 @@ async def listen(
     servers: list[asyncio.Server] = []
     port = 0
     for address in addresses:
+        if address.is_shared:
+            _require_supervisor(address)
         try:
             sock = _open(address, address.port or port)
         except OSError as error:
@@ -45,11 +50,22 @@ def port_of(servers: Sequence[asyncio.Server]) -> int:
     return port
 
 
+def _require_supervisor(address: Listen) -> None:
+    """A node that hangs would keep its share of the new connections to itself. Raises ListenError."""
+    if not any(os.environ.get(name) for name in SUPERVISED):
+        raise ListenError(
+            f"Cannot share {address} with other nodes: nobody would end this node if it hung. Start it with "
+            "`ubiety cluster up`, or by systemd with WatchdogSec=10, or set UBIETY_REUSE_PORT to off."
+        )
+
+
 def _open(address: Listen, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.is_shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what is accepted
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
