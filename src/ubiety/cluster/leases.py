@@ -32,7 +32,8 @@ STUCK_SECONDS = 1.5
 
 
 class LeaseThread:
-    """Talks with the database about leases. ``told`` is called in the thread after each round."""
+    """Talks with the database about leases. ``told`` is called in the thread after each round
+    with the rows, None when the database did not answer."""
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class LeaseThread:
         tenure: Tenure,
         lock: threading.Lock,
         ticked: Callable[[], float],
-        told: Callable[[Sequence[Lease]], None],
+        told: Callable[[Sequence[Lease] | None], None],
     ) -> None:
         self._url = url
         self._tenure = tenure
@@ -128,7 +129,7 @@ class LeaseThread:
             self._note(error)
             with self._lock:
                 self._tenure.failed()
-            self._told(())
+            self._told(None)
             return
         self._note(None)
         with self._lock:

@@ -6,12 +6,14 @@ does: take sets over, hand them over, start and stop services, write state and r
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from math import inf
 from typing import Any, Protocol
 
 from ubiety.clock import Clock
 from ubiety.cluster import services
 from ubiety.cluster.redundancy import Redundancy
+from ubiety.cluster.serving import Serving
 from ubiety.cluster.states import (
     Announce,
     Broken,
@@ -36,8 +38,8 @@ from ubiety.cluster.states import (
     Taken,
     TakeOver,
 )
+from ubiety.cluster.tenure import Lost
 from ubiety.cluster.topology import Topology
-from ubiety.routing.homes import Homed, Homes
 from ubiety.routing.links import Item, Kind, Links
 from ubiety.settings import Setting, Settings
 from ubiety.store import nodes
@@ -126,16 +128,16 @@ WRITE_SECONDS = 5.0
 
 
 class Tenures(Protocol):
-    """The right to serve sets: leases and holds."""
-
-    async def take(self, set_id: int) -> int | None:
-        """Take the lease of a set and return its epoch; None while somebody else holds it."""
-
-    async def give(self, set_id: int) -> None:
-        """Free the lease of a set that is served no more."""
+    """The right to serve sets: leases and holds (``cluster/tenures.py``)."""
 
     def serving(self) -> Collection[int]:
         """The sets that this node may serve now."""
+
+    def set_rivals(self, rivals: Mapping[int, int]) -> None:
+        """Say which other node may take each set that we serve or might serve; those absent: none may."""
+
+    def watch(self, notice: Callable[[Lost], None]) -> None:
+        """Have ``notice(lost)`` called when a set may be served no more."""
 
     def holders(self) -> Mapping[int, int] | None:
         """Set -> the node whose lease on it is alive, as just read; None while the database is away."""
@@ -143,6 +145,10 @@ class Tenures(Protocol):
 
 class ServicesHealth(Protocol):
     """The critical services of this node (``cluster/control.py``)."""
+
+    @property
+    def held_back(self) -> str:
+        """Why services have not been started yet; empty: they may."""
 
     def critical_down(self) -> list[str]:
         """The critical services that do not run, by name."""
@@ -171,11 +177,9 @@ class Recovery:
         settings: Settings,
         clock: Clock,
         database: Database,
-        homes: Homes,
         tenures: Tenures,
+        serving: Serving,
         services: ServicesHealth,
-        homed: Sequence[Homed],
-        set_epoch: Callable[[int], None],
         links: Links | None,
     ) -> None:
         """``was``: the state of this node that was written down before this start."""
@@ -186,11 +190,9 @@ class Recovery:
         self._settings = settings
         self._clock = clock
         self._database = database
-        self._homes = homes
         self._tenures = tenures
+        self._serving = serving
         self._services = services
-        self._homed = homed
-        self._set_epoch = set_epoch
         self._links = links
         self._down_since: float | None = None
         self._said_at = float("-inf")
@@ -200,6 +202,7 @@ class Recovery:
         self._written: tuple[State, Reason] | None = None
         self._is_writing = False
         self.core = self._make_core(self._was)
+        tenures.watch(lambda _lost: self.look())
         if links is not None:
             links.handle(Kind.HEARTBEAT, self._hear)
 
@@ -210,7 +213,6 @@ class Recovery:
         if self._run is None:
             self.core = self._make_core(self._was)
             self._written = None
-            self._homes.here.intersection_update(self._tenures.serving())
             self._run = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
@@ -227,21 +229,12 @@ class Recovery:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=WRITE_SECONDS)
         for set_id in sorted(self._tenures.serving()):
-            try:
-                await self._hand_over(set_id)
-            except Exception as error:  # noqa: BLE001  the node ends in any case
-                event("hand_over_failed", level="error", set=set_id, reason=str(error), exc_info=error)
+            await self._hand_over(set_id, self.core)
         self._send(self.core.heartbeat(self._clock.monotonic(), is_leaving=True))
 
     def look(self) -> None:
         """Look at everything again, soon: something has changed."""
         self._poke.set()
-
-    def lost(self, set_id: int) -> None:
-        """Serve a set no more, at once: neither lease nor hold is left. Called by the tenures."""
-        self._release(set_id)
-        event("set_lost", level="warning", set=set_id)
-        self.look()
 
     @property
     def state(self) -> State:
@@ -313,7 +306,9 @@ class Recovery:
         peer_id = self.peer_id
         if peer_id != self.core.facts.peers:  # the group was changed
             self.core = self._make_core(State.UNKNOWN)
-        self._give(Configured(self._is_ha_on(), self._limits()))
+        is_on = self._is_ha_on()
+        self._tenures.set_rivals({self.node_id: peer_id, peer_id: peer_id} if is_on else {})
+        self._give(Configured(is_on, self._limits()))
         self._give(ServingSeen(frozenset(self._tenures.serving())))
         holders = self._tenures.holders()
         self._give(HealthSeen(self._see_services(), holders is not None))
@@ -347,7 +342,9 @@ class Recovery:
     def _see_services(self) -> float | None:
         if not self.critical_down():
             self._down_since = None
-        elif self._down_since is None:
+        elif self._services.held_back:
+            self._down_since = inf
+        elif self._down_since is None or self._down_since == inf:
             self._down_since = self._clock.monotonic()
         return self._down_since
 
@@ -388,7 +385,7 @@ class Recovery:
                 case TakeOver(set_id):
                     self._spawn(self._take_over(set_id, self.core))
                 case HandOver(set_id):
-                    self._spawn(self._order_hand_over(set_id, self.core))
+                    self._spawn(self._hand_over(set_id, self.core))
                 case Services():
                     self._spawn(self._order_services(order, self.core))
                 case Announce(heartbeat):
@@ -399,59 +396,33 @@ class Recovery:
         self._write_down()
 
     async def _take_over(self, set_id: int, core: Redundancy) -> None:
+        began, is_taken = self._clock.monotonic(), False
         try:
-            is_taken = await self._take(set_id)
+            is_taken = await self._serving.begin(set_id)
         except StoreError as error:
             event("take_over_failed", level="warning", set=set_id, reason=str(error))
-            is_taken = False
         except Exception as error:  # noqa: BLE001  tried again until it is overdue
             event("take_over_failed", level="error", set=set_id, reason=str(error), exc_info=error)
-            is_taken = False
+        if is_taken:
+            seconds = round(self._clock.monotonic() - began, 3)
+            event("set_taken_over", set=set_id, seconds=seconds, state=self.state.value)
         self._answer(core, Taken(set_id) if is_taken else NotTaken(set_id))
 
-    async def _take(self, set_id: int) -> bool:
-        began = self._clock.monotonic()
-        epoch = await self._tenures.take(set_id)
-        if epoch is None:
-            return False
-        self._set_epoch(epoch)
-        self._homes.here.add(set_id)
+    async def _hand_over(self, set_id: int, core: Redundancy) -> None:
         try:
-            for one in self._homed:
-                await one.load(set_id)
-        except BaseException:
-            self._release(set_id)
-            await self._tenures.give(set_id)
-            raise
-        seconds = round(self._clock.monotonic() - began, 3)
-        event("set_taken", set=set_id, epoch=epoch, seconds=seconds, state=self.state.value)
-        return set_id in self._tenures.serving()
-
-    async def _order_hand_over(self, set_id: int, core: Redundancy) -> None:
-        try:
-            await self._hand_over(set_id)
+            await self._serving.end(set_id)
+            event("set_handed_over", set=set_id, state=self.state.value)
         except StoreError as error:
             event("hand_over_failed", level="warning", set=set_id, reason=str(error))
-        except Exception as error:  # noqa: BLE001  tried again until it is overdue
+        except Exception as error:  # noqa: BLE001  the set is served here no more in any case
             event("hand_over_failed", level="error", set=set_id, reason=str(error), exc_info=error)
         self._answer(core, HandedOver(set_id))
-
-    async def _hand_over(self, set_id: int) -> None:
-        for one in reversed(self._homed):
-            await one.hand_over(set_id)
-        self._release(set_id)
-        await self._tenures.give(set_id)
-        event("set_handed_over", set=set_id, state=self.state.value)
-
-    def _release(self, set_id: int) -> None:
-        self._homes.here.discard(set_id)
-        for one in reversed(self._homed):
-            one.release(set_id)
 
     async def _order_services(self, order: Services, core: Redundancy) -> None:
         failed: list[str] = []
         try:
             if order is not Services.START:
+                await self._until_served_elsewhere(order)
                 await self._services.stop_all()
             if order is not Services.STOP:
                 failed = await self._services.start_all()
@@ -466,6 +437,12 @@ class Recovery:
             self._give(ServingSeen(frozenset(self._tenures.serving())))
             self._give(given)
         self.look()
+
+    async def _until_served_elsewhere(self, order: Services) -> None:
+        """Whoever is served here is handed over before the services stop."""
+        deadline = self._clock.monotonic() + self.core.facts.limits.transition
+        while order is Services.STOP and self._tenures.serving() and self._clock.monotonic() < deadline:
+            await asyncio.sleep(TURN)
 
     # -- writing down ------------------------------------------------------------------------------
 

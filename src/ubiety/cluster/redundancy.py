@@ -361,6 +361,9 @@ class Redundancy:
                 self.facts.settling = True
                 orders.append(row.services)
         self.facts.request, self.facts.is_broken, self.facts.not_started = None, False, ()
+        if self.facts.state is State.IDLE and self.facts.down_since is None and not self.facts.settling:
+            self.facts.settling = True  # they were started since
+            orders.append(Services.STOP)
         orders += self._aim(now)
         said = self.heartbeat(now)
         if said != self._told:

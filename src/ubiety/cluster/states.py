@@ -83,7 +83,7 @@ class Limits:
     critical_delay: float = 10.0
     fallback_after: float | None = None
     """Health of this length before people return by themselves; None: never."""
-    transition: float = 30.0
+    transition: float = 120.0
     """The longest that people may be on their way while the database is well."""
     retry: float = 0.5
 
@@ -118,7 +118,8 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class HealthSeen:
-    """How this node is: since when a critical service is down, and whether the database answers."""
+    """How this node is: since when a critical service is down (infinity: it has not started yet, which is
+    no fault), and whether the database answers."""
 
     down_since: float | None
     has_database: bool

@@ -200,7 +200,7 @@ class Tenures:
 
     # -- the thread's news -----------------------------------------------------------------------------------
 
-    def _told(self, found: Sequence[Lease]) -> None:
+    def _told(self, found: Sequence[Lease] | None) -> None:
         """In the thread: pass on what a round has changed."""
         with self._lock:
             self._mirror()
@@ -218,9 +218,9 @@ class Tenures:
             self.deadline = deadline
             self.on_deadline(deadline)
 
-    def _read(self, found: Sequence[Lease]) -> None:
+    def _read(self, found: Sequence[Lease] | None) -> None:
         self.check()
-        if not found:
+        if found is None:
             return
         self.read_at = monotonic()
         self.leases = {lease.set_id: lease for lease in found}

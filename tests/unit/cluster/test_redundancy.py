@@ -1,5 +1,7 @@
 """Every pair of states that administrators know, reached by the cause that is documented for it."""
 
+from math import inf
+
 import pytest
 
 from tests.unit.cluster.pair import ONE, TWO, Pair, running
@@ -277,6 +279,21 @@ def test_a_node_cut_off_from_everything() -> None:
     pair.until(NORMAL, NORMAL)
 
 
+def test_services_of_an_idle_node_that_start_are_stopped_again() -> None:
+    pair = failed_over_by_hand()
+    pair.mend(ONE)
+    assert pair.run(2).machines[ONE].down
+    assert pair.states() == (S.IDLE, R.ADMIN, S.BACKUP, R.ADMIN)
+
+
+def test_services_that_have_not_started_yet_are_no_failure() -> None:
+    pair = running()
+    pair.machines[ONE].down["Cisco Presence Engine"] = inf
+    pair.run(60)
+    assert pair.states() == (*NORMAL, *NORMAL)
+    assert "peer's services" in pair.ask(TWO, Request.FAILOVER)
+
+
 def test_a_node_that_is_shut_down() -> None:
     pair = running()
     pair.shut_down(ONE)
@@ -305,7 +322,7 @@ def test_a_node_starts_without_seeing_its_peer(is_well: bool) -> None:
 
 
 def test_take_over_fails() -> None:
-    pair = running()
+    pair = running(Limits(transition=30))
     pair.machines[TWO].moves_fail = True
     do(pair, ONE, Request.FAILOVER)
     pair.until((S.FAILED, R.TAKE_OVER_FAILED), (S.FAILED, R.TAKE_OVER_FAILED))
@@ -317,10 +334,12 @@ def test_take_over_fails() -> None:
 
 def test_take_back_fails() -> None:
     pair = failed_over_by_hand()
-    pair.machines[ONE].moves_fail = True
+    for machine in pair.machines.values():
+        machine.moves_fail = True
     do(pair, ONE, Request.FALLBACK)
-    pair.until((S.FAILED, R.TAKE_BACK_FAILED), (S.FAILED, R.TAKE_BACK_FAILED))
-    pair.machines[ONE].moves_fail = False
+    pair.until((S.FAILED, R.TAKE_BACK_FAILED), (S.FAILED, R.TAKE_BACK_FAILED), seconds=130)
+    for machine in pair.machines.values():
+        machine.moves_fail = False
     do(pair, ONE, Request.RECOVER)
     pair.until(NORMAL, NORMAL)
 

@@ -111,7 +111,7 @@ def bring_back(pair: Pair) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(HAPPENINGS, NODES, PAUSES), max_size=14), st.sampled_from([None, 20.0]))
 def test_any_walk_is_brought_back(walk: list[tuple[str, int, float]], fallback_after: float | None) -> None:
-    pair = running(Limits(fallback_after=fallback_after))
+    pair = running(Limits(fallback_after=fallback_after, transition=30))
     for what, one, pause in walk:
         happen(pair, what, one)
         pair.run(pause)  # checks with each step that no set is served twice
