@@ -8,6 +8,7 @@ input back until it is answered.
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any, cast
 
 from ubiety.directory import passwords
@@ -93,7 +94,12 @@ class ClientConnection(asyncio.Protocol):
         if not self._has_begun:
             self._keep_early(data)
             return
-        self.last_input = now = self._service.now
+        service = self._service
+        if monotonic() >= service.serves_until:  # the loop's time is as old as this turn of the loop
+            service.overdue()
+            if self._closing:
+                return
+        self.last_input = now = service.now
         self.asked = False
         if self._tls is not None:
             data = self._decrypt(data)

@@ -5,6 +5,8 @@ import secrets
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
+from time import monotonic
 from typing import NamedTuple, Protocol
 
 from ubiety.directory.passwords import ITERATIONS
@@ -172,6 +174,10 @@ class C2sService:
         self.users = users
         self.loop = loop
         self.now = loop.time()  # read once a second and per batch of events: exact enough for time-outs
+        self.serves_until = inf
+        """When this passes (``time.monotonic``) nothing more may be taken from anybody before ``overdue``."""
+        self.overdue: Callable[[], None] = lambda: None
+        """Stops to serve those who may be served no more; looked at before each input (design.md §1)."""
         self.hashing = ThreadPoolExecutor(2, "password")
         self._certificates = certificates
         self._secret = secret
@@ -394,6 +400,8 @@ class C2sService:
 
     async def _home_of(self, person: Person, row: rows.Login | None) -> ClientHome:
         homes = self.context.homes
+        if person.set_id in homes.leaving:
+            raise LoginRefused("temporary-auth-failure", MISSING)
         if homes.is_here(person):
             return LocalHome(self.users, await self.users.load(person, row), self.context.counters)
         if self.remote_homes is None or person.set_id == NOBODY:
@@ -415,6 +423,8 @@ class C2sService:
     def _sweep(self) -> None:
         """Look after a share of the connections: all of them once a second, none of them for long."""
         self._sweeper = self.loop.call_later(SWEEP_SECONDS / SWEEP_SHARES, self._sweep)  # whatever happens
+        if monotonic() >= self.serves_until:
+            self.overdue()
         self.now = now = self.loop.time()
         if not self._round:
             self._round = list(self._connections)
