@@ -16,7 +16,7 @@ import uvloop
 from pydantic import SecretStr
 
 from ubiety import __version__
-from ubiety.admin import live
+from ubiety.admin import answering, live
 from ubiety.admin.api import make_app, trust_local
 from ubiety.admin.credentials import make_keys
 from ubiety.admin.live import LivePolicies, LiveSessions
@@ -25,32 +25,41 @@ from ubiety.admin.server import ApiServer
 from ubiety.admin.system import AUDIT_DAYS, LOG_LEVEL
 from ubiety.clock import SystemClock
 from ubiety.cluster import directory
+from ubiety.cluster.alarms import Alarms
+from ubiety.cluster.bus import BusError
 from ubiety.cluster.changes import Changes
+from ubiety.cluster.control import ControlCenter
+from ubiety.cluster.health import Health
+from ubiety.cluster.monitor import DataMonitor
 from ubiety.cluster.moving import Moving
 from ubiety.cluster.recovery import Recovery
-from ubiety.cluster.topology import TopologyCopy
+from ubiety.cluster.topology import Topology, TopologyCopy
 from ubiety.conditions import StanzaError
 from ubiety.config import Config
 from ubiety.declared import SETTINGS
 from ubiety.directory.assignment import MODE
 from ubiety.directory.placing import place
+from ubiety.member import Bus, Member
 from ubiety.net.authority import CertificateError
 from ubiety.net.c2s import ClientConnection
 from ubiety.net.certificates import Certificates
-from ubiety.net.listener import ListenError, listen, port_of
+from ubiety.net.control import client_hooks
+from ubiety.net.listener import ListenError
+from ubiety.net.listeners import Listener, Listeners
 from ubiety.net.service import C2sService
+from ubiety.net.watchdog import Watchdog
 from ubiety.routing.homes import Homes, Person
 from ubiety.routing.links import Links
 from ubiety.routing.router import Router
 from ubiety.settings import Settings
-from ubiety.store import audit, changes, domains, epochs, messages, nodes, streams, users
+from ubiety.store import audit, changes, domains, messages, nodes, streams, users
 from ubiety.store import settings as setting_rows
 from ubiety.store.database import Database
-from ubiety.store.epochs import COUNTER_BITS
 from ubiety.store.errors import StoreError
 from ubiety.store.ledger import Ledger
 from ubiety.telemetry import Counters, Metrics, event, set_level
 from ubiety.users.context import Context
+from ubiety.users.elsewhere import Elsewhere
 from ubiety.users.features import compose
 from ubiety.users.host import Host
 from ubiety.users.iq import Queries
@@ -66,7 +75,7 @@ class StartError(Exception):
     """The node cannot start; the text names cause and cure."""
 
 
-START_ERRORS = (StartError, ListenError, CertificateError, StoreError)
+START_ERRORS = (StartError, ListenError, CertificateError, StoreError, BusError)
 """What `run` raises when the node cannot start."""
 
 
@@ -79,7 +88,6 @@ class Node:
         self.started = self.clock.now()
         self.counters = Counters()
         self.metrics = Metrics(self.counters)
-        self.recovery: Recovery | None = None
         self.settings = Settings(SETTINGS)
         self.certificates = Certificates(
             config.certificates_dir,
@@ -94,8 +102,9 @@ class Node:
         self.database: Database
         self.sessions: LiveSessions
         self.policies: LivePolicies
+        self.member: Member
+        self._bus: Bus | None = None
         self._api = ApiServer(self.clock)
-        self._servers: list[asyncio.Server] = []
         self._on_stop: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._ports: dict[str, int] = {}
@@ -104,19 +113,28 @@ class Node:
     # -- start and stop ------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the database, load the directory, listen. Raises StartError, StoreError, ListenError."""
+        """Open the database, load the directory, take what is ours, listen.
+
+        Raises StartError, StoreError, ListenError, BusError.
+        """
         self._lock = _lock(self.config.lock_file)
         self.database = Database(self.config.url)
         await asyncio.get_running_loop().run_in_executor(None, self.database.migrate)
         await self._load()
         self.certificates.open(self._domains)
         await self._compose()
-        await self._listen()
+        if self._bus is not None:
+            await self._bus.start()
+            self._meet(self.topology.value)
+        await self._api.listen_local(trust_local(self._app), self.config.control_socket)
+        await self.member.start()
+        await self.member.open()
+        self._ports = {**self._listeners.ports, **self._web.ports}
+        self._write_ports()
+        await self.database.write_open(nodes.set_ports, self.homes.node_id, self._ports)
         self._spawn(self._tidy())
         self._spawn(self._count())
         self._spawn(self._watch_certificate())
-        if not self.database.is_sqlite:
-            self._spawn(self.changes.run())
         event("node_started", version=__version__, node=self.config.node, ports=self._ports)
 
     async def _load(self) -> None:
@@ -131,20 +149,20 @@ class Node:
         people = await self.database.read(lambda conn: list(users.all_people(conn)))
         for row in people:
             self.homes.put(directory.known(row))
-        epoch = await self.database.write(epochs.next_epoch, self.homes.node_id, self.config.node)
-        self._next_number = itertools.count(epoch << COUNTER_BITS).__next__
 
     async def _register(self) -> None:
         """Take this node's place among the nodes; its id is also the id of the set that it serves."""
         self._horizon = await self.database.read(changes.horizon)
         about = self.config.group, self.config.address
-        row = await self.database.write(_register, self.config.node, self.boot, self.started, *about)
-        self.homes.node_id = row.id
-        self.homes.here = {row.id}
+        self._row = await self.database.write(_register, self.config.node, self.boot, self.started, *about)
+        self.homes.node_id = self._row.id
+        self.homes.here.clear()  # until the lease is ours
         await self.topology.refresh(self.database)
 
     async def _compose(self) -> None:
         loop = asyncio.get_running_loop()
+        if self.config.bus_url:
+            self._bus = Bus(self.config, self.homes.node_id, self.counters)
         self.ledger = Ledger(
             self.database, loop, on_overload=lambda is_so: self.service.ledger_overloaded(is_so)
         )
@@ -157,11 +175,12 @@ class Node:
             settings=self.settings,
             clock=self.clock,
             counters=self.counters,
-            next_number=self._next_number,
+            next_number=itertools.count().__next__,  # until a set is served: see Context.set_epoch
             defer=loop.call_soon,
             spawn=self._spawn,
             load=self._load_person,
             domain=self.config.domain,
+            links=self._bus.links if self._bus is not None else None,
         )
         accounts = Registration(
             self.context,
@@ -187,6 +206,9 @@ class Node:
             features.stream_feature,
             loop,
         )
+        self.member = self._make_member()
+        if self._bus is not None:
+            self._join(self._bus.links)
 
     def _make_changes(self) -> Changes:
         async def settings(_: object) -> None:
@@ -203,27 +225,62 @@ class Node:
                 changes.DOMAINS: lambda _: self.domains_changed(),
                 changes.PEOPLE: self.people.refresh,
                 changes.POLICY: self.people.refresh_policies,
+                changes.MESSAGES: self.users.rows_added,
             },
             lambda: self.topology.value.others(self.homes.node_id),
         )
 
-    async def _listen(self) -> None:
-        c2s = await listen(lambda: ClientConnection(self.service, False), self.config.c2s, "UBIETY_C2S_PORT")
-        tls = await listen(
-            lambda: ClientConnection(self.service, True), self.config.c2s_tls, "UBIETY_C2S_TLS_PORT"
+    def _make_member(self) -> Member:
+        """Make what joins this node to its cluster, and the listeners that are services there."""
+        config, service = self.config, self.service
+        self._listeners = Listeners(
+            Listener("c2s", lambda: ClientConnection(service, False), config.c2s, "UBIETY_C2S_PORT"),
+            Listener(
+                "c2s_tls", lambda: ClientConnection(service, True), config.c2s_tls, "UBIETY_C2S_TLS_PORT"
+            ),
         )
-        api = make_app(self)
-        await self._api.listen_local(trust_local(api), self.config.control_socket)
-        web = await listen(
-            self._api.protocol(api),
-            self.config.api,
-            "UBIETY_API_PORT",
-            self.certificates.switching_context(),
+        self._app = make_app(self)
+        self._web = Listeners(
+            Listener(
+                "api",
+                self._api.protocol(self._app),
+                config.api,
+                "UBIETY_API_PORT",
+                self.certificates.switching_context,
+            )
         )
-        self._servers = [*c2s, *tls, *web]
-        self._ports = {"c2s": port_of(c2s), "c2s_tls": port_of(tls), "api": port_of(web)}
-        self._write_ports()
-        await self.database.write(nodes.set_ports, self.homes.node_id, self._ports)
+        return Member(
+            row=self._row,
+            boot=self.boot,
+            config=config,
+            context=self.context,
+            users=self.users,
+            service=service,
+            topology=self.topology,
+            changes=self.changes,
+            bus=self._bus,
+            hooks=client_hooks(self.context, self.users, service, self._listeners),
+            web=self._web,
+        )
+
+    def _join(self, links: Links) -> None:
+        """Join what speaks with other nodes."""
+        self.users.elsewhere = Elsewhere(
+            self.context, self.users, links, asyncio.get_running_loop().call_later
+        )
+        self.changes.join(links, asyncio.get_running_loop())
+        self.moving.join(links)
+        answering.join(self, links)
+        self.topology.watch(self._meet)
+        self.service.address_of = self._address_of
+
+    def _meet(self, topology: Topology) -> None:
+        if self._bus is not None:
+            self._bus.links.set_peers(topology.others(self.homes.node_id))
+
+    def _address_of(self, node_id: int) -> str:
+        node = self.topology.value.node(node_id)
+        return node.address if node is not None else ""
 
     def _write_ports(self) -> None:
         path = self.config.ports_file
@@ -237,10 +294,9 @@ class Node:
 
     async def stop(self) -> None:
         """Close streams, write what is queued, let go of the database."""
-        for server in self._servers:
-            server.close()
         for finish in self._on_stop:
             await finish()
+        await self.member.stop()
         await self._api.stop()
         await self.service.stop()
         await self.users.note_seen()
@@ -248,6 +304,8 @@ class Node:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._bus is not None:
+            await self._bus.close()
         await asyncio.get_running_loop().run_in_executor(None, self.database.close)
         self.config.ports_file.unlink(missing_ok=True)
         event("node_stopped", node=self.config.node)
@@ -258,6 +316,30 @@ class Node:
     def links(self) -> Links | None:
         """The way to the other nodes; None where there is but one."""
         return self.context.links
+
+    @property
+    def recovery(self) -> Recovery:
+        """The recovery manager of this node."""
+        return self.member.recovery
+
+    @property
+    def services(self) -> ControlCenter:
+        """The services of this node."""
+        return self.member.services
+
+    @property
+    def monitor(self) -> DataMonitor:
+        """The data monitor of this node."""
+        return self.member.monitor
+
+    @property
+    def alarms(self) -> Alarms:
+        """The alarms of this node."""
+        return self.member.alarms
+
+    def health(self) -> Health:
+        """Return whether a load balancer may send clients here."""
+        return self.member.health()
 
     @property
     def ports(self) -> Mapping[str, int]:
@@ -397,10 +479,13 @@ async def _serve(config: Config, ready: Callable[[Node], Coroutine[Any, Any, Non
         loop.add_signal_handler(number, stopping.set)
     await node.start()
     _calm_collector()
+    watchdog = Watchdog(loop)
+    watchdog.start()
     try:
         await ready(node)
         await stopping.wait()
     finally:
+        watchdog.stop()
         await node.stop()
     return 0
 

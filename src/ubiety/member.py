@@ -1,0 +1,263 @@
+"""A node's place in its cluster, wired: who serves whom, redundancy, services, the data monitor.
+
+Below ``app.py``, which makes the node itself. A node alone on SQLite has the same parts, but for the bus.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from ubiety.cluster import monitor
+from ubiety.cluster.alarms import Alarms
+from ubiety.cluster.changes import Changes
+from ubiety.cluster.control import ControlCenter, Hooks
+from ubiety.cluster.health import Facts, Health, judge
+from ubiety.cluster.links import NodeLinks
+from ubiety.cluster.monitor import Check, DataMonitor
+from ubiety.cluster.recovery import Recovery
+from ubiety.cluster.services import (
+    ADMIN,
+    CONFIG_MANAGER,
+    CONNECTION_MANAGER,
+    DATA_MONITOR,
+    DATABASE,
+    RECOVERY_MANAGER,
+    ROUTER,
+    Kind,
+)
+from ubiety.cluster.serving import Serving, Whereabouts
+from ubiety.cluster.states import State
+from ubiety.cluster.tenures import AlwaysServing, PeopleFence, Tenures
+from ubiety.cluster.topology import TopologyCopy
+from ubiety.config import Config, bus_servers
+from ubiety.net.bus import NatsBus
+from ubiety.net.listeners import Listeners
+from ubiety.net.service import C2sService
+from ubiety.routing.links import Links
+from ubiety.store import replication
+from ubiety.store.database import Database
+from ubiety.store.nodes import NodeRow
+from ubiety.telemetry import Counters
+from ubiety.users.context import Context
+from ubiety.users.homed import HomedPeople
+from ubiety.users.service import Users
+
+BUS_ID = "main"
+"""The cluster's name on the bus: clusters that share a bus would need names of their own."""
+START_SECONDS = 15.0
+"""Clients are let in after so long even when nobody is served here: they may belong to other nodes."""
+LOOK_SECONDS = 0.02
+
+
+class Bus:
+    """The way to the other nodes of a cluster."""
+
+    def __init__(self, config: Config, node_id: int, counters: Counters) -> None:
+        self.check: Callable[[], None] = lambda: None
+        """Called before anything that comes in is looked at: may this node still serve?"""
+        self._driver = NatsBus(bus_servers(config.bus_url), config.node, config.bus_ca)
+        self.links = NodeLinks(self._driver, BUS_ID, node_id, counters, before_input=lambda: self.check())
+
+    async def start(self) -> None:
+        """Connect. Raises BusError; a bus that is away is tried until it is there."""
+        await self._driver.start()
+        await self.links.start()
+
+    async def close(self) -> None:
+        """Say good-bye."""
+        await self.links.close()
+        await self._driver.close()
+
+
+class Member:
+    """What a node has beside its people and its listeners. Made in the loop; ``start`` begins to serve."""
+
+    def __init__(
+        self,
+        *,
+        row: NodeRow,
+        boot: str,
+        config: Config,
+        context: Context,
+        users: Users,
+        service: C2sService,
+        topology: TopologyCopy,
+        changes: Changes,
+        bus: Bus | None,
+        hooks: Mapping[str, Hooks],
+        web: Listeners,
+    ) -> None:
+        """``hooks``: of the services that clients see (``net.control.client_hooks``); ``web``: of the API."""
+        database, clock = context.database, context.clock
+        links = bus.links if bus is not None else None
+        self.node_id = row.id
+        self._context = context
+        self._service = service
+        self._topology = topology
+        self._changes = changes
+        self.tenures = _make_tenures(row, config, database, links)
+        self.serving = Serving(self.tenures, context.homes, [HomedPeople(context, users)], context.set_epoch)
+        self.alarms = Alarms(database, clock)
+        self.alarms.node_id = row.id
+        self._peers = monitor.Peers(self.alarms)
+        self.services = ControlCenter(
+            {**hooks, **self._own_hooks(web)}, database, clock, context.spawn, context.settings.restarted
+        )
+        self.recovery = Recovery(
+            node_id=row.id,
+            boot=boot,
+            was=row.state,
+            topology=lambda: topology.value,
+            settings=context.settings,
+            clock=clock,
+            database=database,
+            tenures=self.tenures,
+            serving=self.serving,
+            services=self.services,
+            links=links,
+        )
+        self.monitor = DataMonitor(
+            self._checks(),
+            self.alarms,
+            clock,
+            self._hold_back,
+            is_publisher=row.is_publisher,
+            timeout=context.settings.get(monitor.TIMEOUT),
+            after_look=self._tell,
+        )
+        self._is_up = False
+        self._fence(bus, links)
+
+    # -- start and stop ------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take what is ours and let clients in, as soon as the data monitor lets us. Raises StoreError."""
+        context = self._context
+        context.spawn(self.alarms.run())
+        if isinstance(self.tenures, Tenures):
+            self.tenures.start()
+        await self.services.open(self.node_id)
+        await self.services.start_wanted(Kind.NETWORK)
+        self._topology.watch(lambda _: self.recovery.look())
+
+    async def open(self) -> None:
+        """Let clients in once the data monitor and the lease of our own people allow it."""
+        if self.services.is_running(DATA_MONITOR):
+            await self.monitor.released()
+        clock = self._context.clock
+        deadline = clock.monotonic() + START_SECONDS
+        while self.recovery.state is State.INITIALIZING and clock.monotonic() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
+        await self.services.start_wanted(Kind.FEATURE)
+        self._is_up = True
+        self.recovery.look()
+
+    async def stop(self) -> None:
+        """Hand everybody over, then stop the services."""
+        await self.recovery.leave()
+        await self.services.close()
+        if isinstance(self.tenures, Tenures):
+            await self.tenures.stop()
+
+    def health(self) -> Health:
+        """Return whether a load balancer may send clients here."""
+        down = [name for name in _FOR_CLIENTS if not self.services.is_running(name)]
+        sets = self.tenures.serving()
+        return judge(
+            Facts(
+                self._is_up,
+                self.services.held_back,
+                self._service.is_draining,
+                sets,
+                self.node_id,
+                down,
+            )
+        )
+
+    # -- parts ---------------------------------------------------------------------------------------
+
+    def _own_hooks(self, web: Listeners) -> dict[str, Hooks]:
+        async def close_web() -> None:
+            web.close()
+
+        return {
+            ADMIN: Hooks(web.open, close_web),
+            DATA_MONITOR: self._supervised(DATA_MONITOR, lambda: self.monitor.run()),
+            CONFIG_MANAGER: self._supervised(CONFIG_MANAGER, self._changes.run),
+            RECOVERY_MANAGER: Hooks(lambda: self.recovery.start(), lambda: self.recovery.stop()),
+        }
+
+    def _supervised(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> Hooks:
+        """Return the hooks of a service that is one coroutine: when that ends, the service has failed."""
+
+        async def start() -> None:
+            self.services.supervise(name, run())
+
+        async def stop() -> None:
+            self.services.release(name)
+
+        return Hooks(start, stop)
+
+    def _checks(self) -> list[Check]:
+        database = self._context.database
+
+        async def ping() -> str:
+            await database.read(replication.ping)
+            return ""
+
+        async def primary() -> str:
+            return await database.read(replication.primary_problem)
+
+        async def schema() -> str:
+            return await database.read(replication.schema_problem)
+
+        return [
+            Check(monitor.DATABASE, ping),
+            Check(monitor.SCHEMA, schema, needs=monitor.DATABASE),
+            Check(monitor.REPLICATION, primary, is_essential=False, needs=monitor.DATABASE),
+        ]
+
+    def _hold_back(self, why: str) -> None:
+        self.services.held_back = why
+
+    def _fence(self, bus: Bus | None, links: Links | None) -> None:
+        """Have nothing written and nothing answered for a set that is another node's by now."""
+        homes, tenures = self._context.homes, self.tenures
+        if not isinstance(tenures, Tenures):
+            return
+        self._context.database.fence = tenures.held
+        self._context.ledger.fence = PeopleFence(tenures, homes)
+        self._context.ledger.on_fenced = tenures.suspect
+        if bus is not None:
+            bus.check = tenures.check
+        whereabouts = Whereabouts(
+            homes, tenures.serving, links, lambda: self._topology.value.others(self.node_id)
+        )
+        tenures.watch_serving(whereabouts.announce)
+        tenures.watch_leases(whereabouts.read)
+
+    def _tell(self) -> None:
+        """Begin and end the alarms about what is no condition of the data monitor."""
+        services, links = self.services, self._context.links
+        services.outside(DATABASE, self.monitor.problem(monitor.DATABASE))
+        monitor.tell_restarts(self.alarms, self._context.settings.restart_needed())
+        monitor.tell_services(
+            self.alarms,
+            {one.name: one.reason for one in services.all() if one.failures and not one.is_running},
+        )
+        if links is not None:
+            topology = self._topology.value
+            others = topology.others(self.node_id)
+            missing = [topology.name_of(one) for one in others if not links.is_up(one)]
+            self._peers.seen(missing, self._context.clock.monotonic())
+
+
+_FOR_CLIENTS = (ROUTER, CONNECTION_MANAGER)
+
+
+def _make_tenures(
+    row: NodeRow, config: Config, database: Database, links: Links | None
+) -> Tenures | AlwaysServing:
+    if database.is_sqlite:
+        return AlwaysServing(database, row.id, config.node)
+    return Tenures(row.id, database.url, links)
