@@ -17,7 +17,14 @@ from ubiety.telemetry import event
 
 POLL_SECONDS = 1.0
 TIDY_SECONDS = 300.0
-ORDER = (changes.TOPOLOGY, changes.SETTINGS, changes.DOMAINS, changes.PEOPLE, changes.POLICY)
+ORDER = (
+    changes.TOPOLOGY,
+    changes.SETTINGS,
+    changes.DOMAINS,
+    changes.PEOPLE,
+    changes.POLICY,
+    changes.MESSAGES,
+)
 """Each kind is about what the kinds before it have made known."""
 
 TakeOver = Callable[[Sequence[int] | None], Awaitable[None]]

@@ -5,7 +5,7 @@ from ubiety.routing.homes import Homes, Person
 from ubiety.routing.lately import Lately
 from ubiety.routing.links import Item, Kind, LinkEvent, Links
 from ubiety.routing.packing import unpack_stanza
-from ubiety.routing.remote_home import FIRST, NOT_HOME, PROMISED, Home, RemoteOrigin
+from ubiety.routing.remote_home import FIRST, NOT_HOME, PROMISED, ROW, Home, RemoteOrigin
 from ubiety.routing.router import Router
 from ubiety.routing.verdict import Delivered, Pending, Refused, Settled, Verdict, refuse
 from ubiety.stanza import Stanza, make_error
@@ -44,9 +44,7 @@ class Arrivals:
         person = self._find(node, stanza, token, flags)
         if person is None:
             return
-        taken = self._taken.get(node)
-        if taken is None:
-            taken = self._taken[node] = Lately(TOKENS_KEPT)
+        taken = self._taken_from(node)
         verdict = taken.get(token) if token else None
         if verdict is None:
             verdict = self._home.take(person, stanza, RemoteOrigin(sender_id, bool(flags & PROMISED)))
@@ -87,9 +85,7 @@ class Arrivals:
         is_here = person.set_id in self._homes.here
         if not is_here and isinstance(settled, Refused) and settled.error.condition == "resource-constraint":
             # Not written because the person is not ours any more: the next home takes it.
-            taken = self._taken.get(node)
-            if taken is not None:
-                taken.forget(token)
+            self._taken_from(node).forget(token)
             self._turn_away(node, token, person.jid.bare)
         else:
             self._answer(node, token, settled)
@@ -126,17 +122,35 @@ class Arrivals:
         new = []
         for number, token in zip(numbers, tokens, strict=True):
             verdict = taken.get(token) if taken is not None else None
-            if not number:
-                continue  # the message had a row already
-            if verdict is None:
+            if number and self.is_needed(person, number, verdict):  # 0: the message had a row already
                 new.append(number)
-            elif isinstance(verdict, Pending):
-                verdict.then(lambda settled, number=number: self._compare(person, number, settled))  # type: ignore[misc]
-            else:
-                self._compare(person, number, verdict)
         if new or 0 in numbers:
             self._home.rows_stored(person, new)
         self._links.send(node, (Kind.VERDICT, telling, "", "", ""))
+
+    def is_needed(self, person: Person, number: int, verdict: Verdict | None) -> bool:
+        """Tell whether a row is of a message that did not come here; if it did, the row goes."""
+        if isinstance(verdict, Pending):
+            if verdict.verdict is None:
+                verdict.then(lambda settled: self._compare(person, number, settled))
+                return False
+            verdict = verdict.verdict
+        if verdict is None or verdict is ROW:
+            return True
+        self._compare(person, number, verdict)
+        return False
+
+    def known(self, node: int, token: int) -> Verdict | None:
+        """Return what became of a message from another node, None if it did not come."""
+        taken = self._taken.get(node)
+        return taken.get(token) if taken is not None else None
+
+    def expect_no_more(self, node: int, token: int) -> None:
+        """A message is a row: should it still come, it is not delivered."""
+        self._taken_from(node).put(token, ROW)
+
+    def _taken_from(self, node: int) -> Lately[int, Verdict]:
+        return self._taken.setdefault(node, Lately(TOKENS_KEPT))
 
     def _compare(self, person: Person, number: int, settled: Settled) -> None:
         """A message came both ways: the row is needed only if this node could not keep it."""

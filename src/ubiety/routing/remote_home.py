@@ -3,13 +3,26 @@
 from typing import Protocol
 
 from ubiety.routing.homes import Person
-from ubiety.routing.verdict import Refused, Verdict
+from ubiety.routing.verdict import Delivered, Refused, Verdict
 from ubiety.stanza import Stanza
 
 PROMISED, FIRST = 1, 2
 """Flags of a STANZA: the sender was made a promise; of this recipient nothing else is on its way."""
+ROW = Delivered()
+"""The verdict about a message that is a row because its sender's home has written it: the row is needed."""
 NOT_HOME = "not-home"
 """The verdict of a node that does not serve the recipient."""
+
+
+def mark_of(node: int, token: int) -> str:
+    """Return what stands for the origin id in the row of a message that has none; no client can write it."""
+    return f"\x1f{node}:{token}"
+
+
+def read_mark(text: str) -> tuple[int, int] | None:
+    """Return the node and token of a mark; None for an origin id."""
+    node, _, token = text[1:].partition(":")
+    return (int(node), int(token)) if text[:1] == "\x1f" else None
 
 
 class RemoteOrigin:

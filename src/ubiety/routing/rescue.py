@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from ubiety.clock import Clock
 from ubiety.routing.homes import Homes
 from ubiety.routing.lanes import Lane, Waiting
-from ubiety.routing.remote_home import Home
+from ubiety.routing.remote_home import Home, mark_of
 from ubiety.routing.verdict import DELIVERED, Settled
 from ubiety.store import epochs, strays
 from ubiety.store.database import Database
@@ -140,9 +140,13 @@ class Rescue:
             stamp=waiting.stamp,
             stanza=stanza.to_bytes(extra=stanza_id),
             sender_id=waiting.sender_id or None,
-            origin_id=self._sender.home.origin_id(stanza),
+            origin_id=self._origin_id(waiting) or mark_of(self._sender.homes.node_id, waiting.token),
             doubts=waiting.doubts,
         )
+
+    def _origin_id(self, waiting: Waiting) -> str | None:
+        """Return by what the recipient's home knows a repeat: only those of promised messages count."""
+        return self._sender.home.origin_id(waiting.stanza) if waiting.promised else None
 
     # -- epochs ------------------------------------------------------------------------------------
 

@@ -21,6 +21,9 @@ SETTINGS = "settings"
 TOPOLOGY = "topology"
 """Nodes, their groups and states."""
 
+MESSAGES = "messages"
+"""``ref_id`` is an epoch: the senders' home has written messages in it (see ``strays``)."""
+
 KEEP_SECONDS = 3600.0
 """Nodes that have not read for that long read everything anew."""
 

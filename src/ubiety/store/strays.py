@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from ubiety.store import epochs
+from ubiety.store import changes, epochs
 from ubiety.store.epochs import COUNTER_BITS
 from ubiety.store.sql import Sql
 
@@ -24,6 +24,11 @@ FIND = Sql("SELECT id, stanza, stamp, sender_id FROM messages WHERE id = :id")
 SAME = Sql(
     "SELECT id FROM messages WHERE sender_id = :sender_id AND stamp >= :since AND origin_id = :origin_id"
     " AND recipient_id = :recipient_id LIMIT 1"
+)
+OF_EPOCH = Sql(
+    "SELECT m.id, d.user_id, m.sender_id, m.origin_id"
+    " FROM messages m JOIN deliveries d ON d.message_id = m.id"
+    " WHERE m.id >= :first AND m.id < :after ORDER BY m.id"
 )
 CLOCKS_DIFFER = 600.0
 #: Stands for the number in a stanza that has none yet; it cannot occur in XML.
@@ -64,6 +69,16 @@ class Row:
     sender_id: int | None
 
 
+@dataclass(slots=True, frozen=True)
+class Undelivered:
+    """A message's row without the message."""
+
+    number: int
+    recipient_id: int
+    sender_id: int | None
+    origin_id: str | None
+
+
 def insert(conn: Connection, strays: Sequence[Stray]) -> Written:
     """Write messages, in this order, unless they are there."""
     epoch, grant = epochs.take_number(conn), epochs.take_number(conn)
@@ -79,6 +94,7 @@ def insert(conn: Connection, strays: Sequence[Stray]) -> Written:
             stray.doubts.append(number)
             _add(conn, stray, number)
         numbers.append(number)
+    changes.note(conn, changes.MESSAGES, epoch)  # should this node not live to tell the recipients' homes
     return Written(numbers, grant)
 
 
@@ -96,6 +112,13 @@ def find_same(
         recipient_id=recipient_id,
     )
     return number
+
+
+def of_epoch(conn: Connection, epoch: int) -> list[Undelivered]:
+    """Return the messages of an epoch that are still to be delivered."""
+    first = epoch << COUNTER_BITS
+    rows = OF_EPOCH.rows(conn, first=first, after=first + (1 << COUNTER_BITS))
+    return [Undelivered(*row) for row in rows]
 
 
 def find(conn: Connection, numbers: Iterable[int]) -> list[Row]:

@@ -4,7 +4,7 @@ The recipient's home keeps the recipient's history, the sender's home the sender
 own. What was written by a sender's home gets into the recipient's history when the recipient's home is told.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ubiety.routing.arrivals import Arrivals
@@ -13,7 +13,7 @@ from ubiety.routing.homes import Person
 from ubiety.routing.lately import Lately
 from ubiety.routing.links import Links
 from ubiety.routing.remote import RemoteNodes
-from ubiety.routing.remote_home import RemoteOrigin
+from ubiety.routing.remote_home import ROW, RemoteOrigin, read_mark
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Delivered, Pending, Refused, Settled, Verdict, refuse
 from ubiety.stanza import Stanza, parse_stanza
@@ -62,7 +62,7 @@ class Elsewhere:
         self.nodes = RemoteNodes(
             context.homes, links, context.database, context.clock, self, call_later, context.spawn
         )
-        Arrivals(context.homes, links, context.router, self)
+        self._arrivals = Arrivals(context.homes, links, context.router, self)
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -169,6 +169,38 @@ class Elsewhere:
                 row.stanza,
                 row.stamp,
             )
+
+    async def rows_added(self, epochs: Sequence[int] | None) -> None:
+        """Take over which messages other nodes have written, should they not live to tell. Raises StoreError.
+
+        ``None``: nobody knows; all who are loaded look.
+        """
+        if epochs is None:
+            for user in self._context.actors.values():
+                user.inbox.row_waits()
+        homes = self._context.homes
+        for epoch in epochs or ():
+            needed: dict[int, tuple[Person, list[int]]] = {}
+            for row in await self._context.database.read(strays.of_epoch, epoch):
+                person = homes.user(row.recipient_id)
+                if person is not None and homes.is_here(person) and self._is_news(person, row):
+                    needed.setdefault(person.user_id, (person, []))[1].append(row.number)
+            for person, numbers in needed.values():
+                self.rows_stored(person, numbers)
+
+    def _is_news(self, person: Person, row: strays.Undelivered) -> bool:
+        """Tell whether a row is to be delivered; if so, and its message comes as well, that is not."""
+        origin = row.origin_id or ""
+        mark = read_mark(origin)
+        key = (row.sender_id or 0, person.address_id, origin)
+        known = self._arrivals.known(*mark) if mark is not None else self._repeats.get(key)
+        if known is ROW or not self._arrivals.is_needed(person, row.number, known):
+            return False
+        if mark is not None:
+            self._arrivals.expect_no_more(*mark)
+        elif origin:
+            self._repeats.put(key, ROW)
+        return True
 
     def row_superfluous(self, person: Person, number: int) -> None:
         """A row that another node has added is of a message that was here already."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ubiety.conditions import StanzaError
 from ubiety.jid import Jid, JidError
@@ -84,6 +84,11 @@ class Users:
         if stanza.kind == "presence" and stanza.type in (None, "unavailable"):
             return DELIVERED  # nobody is there to see it
         return self._deliver_later(person, stanza, origin)
+
+    async def rows_added(self, epochs: Sequence[int] | None) -> None:
+        """Take over which messages other nodes have written (``store.changes.MESSAGES``)."""
+        if self.elsewhere is not None:
+            await self.elsewhere.rows_added(epochs)
 
     def _deliver(self, user: User, stanza: Stanza, origin: Origin | None) -> Verdict:
         if stanza.kind == "message":

@@ -7,6 +7,7 @@ sets. Its devices and its account of what was promised are those of ``tests.unit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -14,13 +15,15 @@ from typing import Any
 from tests.unit.rig import RESUME_SECONDS, WINDOW, Account, Device
 from tests.unit.users.place import DOMAIN, Place
 from ubiety.clock import ManualClock
+from ubiety.cluster.changes import ORDER, Changes
 from ubiety.cluster.flow import Flow
 from ubiety.routing.homes import Person
 from ubiety.routing.links import Item, Kind, LinkEvent, NodeUnreachable
-from ubiety.store import epochs
+from ubiety.store import changes, epochs
 from ubiety.store.database import Database
 from ubiety.store.errors import StoreError
 from ubiety.users.elsewhere import Elsewhere
+from ubiety.users.remote_presence import RemotePresence
 
 STEP = 0.05
 PATIENCE = 20.0
@@ -106,6 +109,10 @@ class Ends:
                 notice_lost(other, lost)
 
 
+async def _nothing(_ids: Sequence[int] | None) -> None:
+    """What is told of people and settings does not matter here."""
+
+
 class Node:
     """One node: its people, its end of the links."""
 
@@ -121,6 +128,9 @@ class Node:
         self.place.ledger.window = WINDOW
         self.elsewhere = Elsewhere(context, self.place.users, self.links, lambda *_: None)
         self.place.users.elsewhere = self.elsewhere
+        take_over = dict.fromkeys(ORDER, _nothing) | {changes.MESSAGES: self.place.users.rows_added}
+        horizon = database.read_now(changes.horizon)
+        self.changes = Changes(database, nodes.clock, horizon, take_over, lambda: ())
 
     def serve(self, *sets: int) -> None:
         """Begin to serve sets: the numbers are greater than all before."""
@@ -157,7 +167,7 @@ class Nodes(Account):
         self.nodes: dict[int, Node] = {}
         self.serving: dict[int, int] = {}
         self._people: list[Person] = []
-        self._looked = 0.0
+        self._looked = self._read = 0.0
         self.kills = 0
         for node_id in range(1, count + 1):
             self.start(node_id)
@@ -256,6 +266,11 @@ class Nodes(Account):
                 self._looked = self.now
                 for node in list(self.nodes.values()):
                     node.elsewhere.nodes.look()
+            if self.now >= self._read + 1:
+                self._read = self.now
+                for node in list(self.nodes.values()):
+                    with contextlib.suppress(StoreError):
+                        await node.changes.look()
             await self.pause(3)
         await self.calm()
 

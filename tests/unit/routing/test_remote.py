@@ -161,3 +161,36 @@ async def test_a_node_that_is_not_the_home_turns_everything_away(nodes: Nodes) -
     bob.read()
     assert shown(nodes, BOB) == [1, 2, 3]
     assert await nodes.finish() == 3
+
+
+async def test_what_was_written_is_found_although_its_writer_died_before_telling(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    nodes.cut.add(frozenset((1, 2)))
+    ann.write_to(BOB)
+    await nodes.advance(3.3)
+    ann.request()
+    ann.read()
+    assert ann.h == 2
+    await nodes.kill(1)
+    await nodes.advance(1.5)
+    bob.read()
+    assert shown(nodes, BOB) == [1]
+    nodes.start(1)
+    nodes.take_over(1, 1)
+    assert await nodes.finish() == 1
+
+
+async def test_a_message_that_arrives_after_its_row_is_not_delivered_again(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    nodes.cut.add(frozenset((1, 2)))
+    ann.write_to(BOB)
+    ann.give(f"<message type='chat' to='{BOB}' id='ann/desk-2'><body>2</body></message>")
+    await nodes.advance(6)
+    assert bob.wire is not None
+    written = [data for data in bob.wire.unread if data.startswith(b"<message")]
+    assert len(written) == 2, "the rows were read before the link was there again"
+    nodes.cut.clear()
+    await nodes.advance(4)
+    assert [data for data in bob.wire.unread if data.startswith(b"<message")] == written
+    assert await nodes.finish() == 1
+    assert nodes.repeats == 0
