@@ -56,6 +56,7 @@ from ubiety.store import audit, changes, domains, messages, nodes, streams, user
 from ubiety.store import settings as setting_rows
 from ubiety.store.database import Database
 from ubiety.store.errors import StoreError
+from ubiety.store.leases import APPLICATION
 from ubiety.store.ledger import Ledger
 from ubiety.telemetry import Counters, Metrics, event, set_level
 from ubiety.users.context import Context
@@ -118,7 +119,7 @@ class Node:
         Raises StartError, StoreError, ListenError, BusError.
         """
         self._lock = _lock(self.config.lock_file)
-        self.database = Database(self.config.url)
+        self.database = Database(self.config.url, application=APPLICATION + self.config.node)
         await asyncio.get_running_loop().run_in_executor(None, self.database.migrate)
         await self._load()
         self.certificates.open(self._domains)
@@ -337,9 +338,10 @@ class Node:
         """The alarms of this node."""
         return self.member.alarms
 
+    @property
     def health(self) -> Health:
         """Return whether a load balancer may send clients here."""
-        return self.member.health()
+        return self.member.health
 
     @property
     def ports(self) -> Mapping[str, int]:

@@ -5,6 +5,7 @@ Below ``app.py``, which makes the node itself. A node alone on SQLite has the sa
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from ubiety.cluster import monitor
@@ -26,7 +27,6 @@ from ubiety.cluster.services import (
     Kind,
 )
 from ubiety.cluster.serving import Serving, Whereabouts
-from ubiety.cluster.states import State
 from ubiety.cluster.tenures import AlwaysServing, PeopleFence, Tenures
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config, bus_servers
@@ -91,6 +91,7 @@ class Member:
         database, clock = context.database, context.clock
         links = bus.links if bus is not None else None
         self.node_id = row.id
+        self._name = config.node
         self._context = context
         self._service = service
         self._topology = topology
@@ -136,6 +137,7 @@ class Member:
         context.spawn(self.alarms.run())
         if isinstance(self.tenures, Tenures):
             self.tenures.start()
+            await self.tenures.wait_for_own(self.node_id, self._name)
         await self.services.open(self.node_id)
         await self.services.start_wanted(Kind.NETWORK)
         self._topology.watch(lambda _: self.recovery.look())
@@ -146,7 +148,7 @@ class Member:
             await self.monitor.released()
         clock = self._context.clock
         deadline = clock.monotonic() + START_SECONDS
-        while self.recovery.state is State.INITIALIZING and clock.monotonic() < deadline:
+        while not self.recovery.is_settled and clock.monotonic() < deadline:
             await asyncio.sleep(LOOK_SECONDS)
         await self.services.start_wanted(Kind.FEATURE)
         self._is_up = True
@@ -159,6 +161,7 @@ class Member:
         if isinstance(self.tenures, Tenures):
             await self.tenures.stop()
 
+    @property
     def health(self) -> Health:
         """Return whether a load balancer may send clients here."""
         down = [name for name in _FOR_CLIENTS if not self.services.is_running(name)]
@@ -228,6 +231,8 @@ class Member:
         self._context.database.fence = tenures.held
         self._context.ledger.fence = PeopleFence(tenures, homes)
         self._context.ledger.on_fenced = tenures.suspect
+        tenures.on_deadline = partial(setattr, self._service, "serves_until")
+        self._service.overdue = tenures.check
         if bus is not None:
             bus.check = tenures.check
         whereabouts = Whereabouts(
