@@ -1,7 +1,7 @@
 """Every setting of a node, gathered from the modules that use them."""
 
 from ubiety.admin import api, system
-from ubiety.cluster import moving, recovery
+from ubiety.cluster import monitor, moving, recovery
 from ubiety.directory import assignment, passwords
 from ubiety.net import pacing, service
 from ubiety.users import features, preferences
@@ -17,4 +17,5 @@ SETTINGS = (
     *api.SETTINGS,
     *system.SETTINGS,
     *recovery.SETTINGS,
+    *monitor.SETTINGS,
 )

@@ -23,16 +23,14 @@ from ubiety.admin.problems import (
     NOT_FOUND,
     TOO_MANY,
     UNAUTHENTICATED,
-    UNAVAILABLE,
     Kind,
     Problem,
     from_error,
 )
 from ubiety.admin.rbac import ROLES, Caller
+from ubiety.admin.starting import health_document
 from ubiety.admin.tokens import find_caller
 from ubiety.settings import Setting
-from ubiety.store import users
-from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
 
 METRICS_OPEN = Setting(
@@ -147,17 +145,14 @@ def _add_monitoring(app: FastAPI, node: Node, authenticate: Any) -> None:
         return Response(node.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     async def health() -> Response:
-        try:
-            await node.database.read(users.count)
-        except StoreError:
-            raise Problem(UNAVAILABLE, "The database does not answer.", "See: ubiety check") from None
-        return JSONResponse({"status": "ok"})
+        found = node.health
+        return JSONResponse(health_document(found), status_code=200 if found.is_active else 503)
 
     app.add_api_route(
         "/metrics", metrics, methods=["GET"], summary="Counters for Prometheus.", tags=["monitoring"]
     )
     app.add_api_route(
-        "/healthz", health, methods=["GET"], summary="Whether the node serves.", tags=["monitoring"]
+        "/healthz", health, methods=["GET"], summary="Whether clients may be sent here.", tags=["monitoring"]
     )
 
 

@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ubiety.clock import Clock
+from ubiety.cluster.alarms import Alarms
+from ubiety.cluster.control import ControlCenter
+from ubiety.cluster.health import Health
+from ubiety.cluster.monitor import DataMonitor
 from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config
@@ -166,6 +170,22 @@ class Node(Protocol):
     @property
     def links(self) -> Links | None:
         """The way to the other nodes; None where there is but one."""
+
+    @property
+    def services(self) -> ControlCenter:
+        """The services of this node."""
+
+    @property
+    def monitor(self) -> DataMonitor:
+        """What feature services wait for, and how the database is."""
+
+    @property
+    def alarms(self) -> Alarms:
+        """What is wrong on this node."""
+
+    @property
+    def health(self) -> Health:
+        """Whether clients may be sent here."""
 
     @property
     def recovery(self) -> Recovery | None:

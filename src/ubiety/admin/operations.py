@@ -11,6 +11,8 @@ from ubiety.admin import (
     perf,
     policies,
     prg,
+    replication,
+    services,
     sessions,
     settings,
     system,
@@ -29,6 +31,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *ha.OPERATIONS,
     *prg.OPERATIONS,
     *perf.OPERATIONS,
+    *services.OPERATIONS,
+    *replication.OPERATIONS,
     *checks.OPERATIONS,
     *tokens.OPERATIONS,
 )

@@ -17,6 +17,8 @@ PERMISSIONS = {
     "sessions.read": "List sessions.",
     "sessions.end": "End sessions.",
     "messages.announce": "Send announcements.",
+    "services.read": "List services.",
+    "services.write": "Start and stop services.",
     "system.read": "Status, checks, certificate, counters.",
     "system.write": "Reload the certificate.",
     "tokens.read": "List tokens of the administration interface.",
@@ -28,7 +30,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "administrator": ("*",),
     "auditor": tuple(name for name in PERMISSIONS if name.endswith(".read")),
     "helpdesk": ("people.read", "people.write", "sessions.read", "sessions.end"),
-    "monitoring": ("system.read",),
+    "monitoring": ("system.read", "services.read"),
 }
 
 

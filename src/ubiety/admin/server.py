@@ -30,12 +30,14 @@ class _Protocol(H11Protocol):
     """An HTTP connection that must send the head of each request in time, and knows its local caller."""
 
     _deadline: asyncio.TimerHandle | None = None
+    is_local = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         peer = transport.get_extra_info("socket")
         if peer is not None and peer.family == socket.AF_UNIX:
             self.client = (f"unix:{_peer_user(peer)}", 0)
+            self.is_local = True
         self._arm()
 
     def data_received(self, data: bytes) -> None:
@@ -98,6 +100,13 @@ class ApiServer:
         self._states.append(state)
         loop = asyncio.get_running_loop()
         return lambda: _Protocol(config=config, server_state=state, app_state={}, _loop=loop)
+
+    async def drop_network(self) -> None:
+        """Closes the connections that came over the network, once they are answered."""
+        for state in self._states:
+            for connection in list(state.connections):
+                if isinstance(connection, _Protocol) and not connection.is_local:
+                    connection.shutdown()
 
     async def stop(self) -> None:
         """Stops listening, lets requests end for a few seconds and closes all connections."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ubiety.cli import redundancy
+from ubiety.cli import redundancy, services
 from ubiety.cli.client import CommandError
 from ubiety.cli.options import Data, Json, client
 from ubiety.cli.output import print_json, print_line, print_note
@@ -15,6 +15,8 @@ perf_app = typer.Typer(name="perf", help="Counters.", no_args_is_help=True)
 query_app = typer.Typer(name="query", help="Read counters.", no_args_is_help=True)
 
 utils_app.add_typer(redundancy.ha_app)
+utils_app.add_typer(services.service_app)
+utils_app.add_typer(services.dbreplication_app)
 show_app.add_typer(perf_app)
 perf_app.add_typer(query_app)
 

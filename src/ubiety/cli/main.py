@@ -5,7 +5,7 @@ import sys
 import typer
 
 from ubiety import __version__
-from ubiety.cli import cluster, familiar, installation, node, people, policy, redundancy
+from ubiety.cli import cluster, familiar, installation, node, people, policy, redundancy, services
 from ubiety.cli.client import CommandError
 from ubiety.cli.output import console, print_line
 from ubiety.config import ConfigError
@@ -27,6 +27,8 @@ for group in (
     redundancy.prg_app,
     familiar.utils_app,
     familiar.show_app,
+    services.report_app,
+    services.alarm_app,
     installation.domain_app,
     installation.setting_app,
     installation.session_app,

@@ -138,6 +138,14 @@ class ControlCenter:
             if self._is_critical(one) and one.decision.activated and not one.is_running
         ]
 
+    def not_running(self) -> dict[str, str]:
+        """Return the services that nobody has stopped and that do not run all the same, with the reasons."""
+        return {
+            one.name: one.reason
+            for one in self._services.values()
+            if one.is_wanted and one.state is State.STOPPED and one.reason not in ("", FAILED_OVER)
+        }
+
     def critical_down_since(self) -> float | None:
         """Return since when a critical service is down (seconds since 1970); None: they all run."""
         down = [self._services[name].down_since for name in self.critical_down()]

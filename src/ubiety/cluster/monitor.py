@@ -4,7 +4,7 @@ What is decided is in ``cluster/readiness.py``; how the database is looked at in
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ubiety.clock import Clock
@@ -28,7 +28,9 @@ from ubiety.cluster.readiness import (
     Standing,
     Troubled,
 )
-from ubiety.settings import Setting
+from ubiety.settings import Setting, Settings
+from ubiety.store import replication
+from ubiety.store.database import Database
 from ubiety.telemetry import event
 
 DATABASE = "database"
@@ -61,8 +63,10 @@ LOOK_SECONDS = 1.0
 FIRST_LOOK_SECONDS = 0.1
 """Pause between looks while services are held back: nobody shall wait for the next full second."""
 ANSWER_SECONDS = 3.0
+PEER_SECONDS = 5.0
+"""Silence of another node that is worth an alarm."""
 
-_ALARM = {DATABASE: DATABASE_ERROR, HOLD: REPLICATION_FAILURE}
+ALARM_OF = {DATABASE: DATABASE_ERROR, HOLD: REPLICATION_FAILURE}
 """Which alarm a condition raises; those that are not named: a failure of replication."""
 
 
@@ -75,6 +79,8 @@ class Check:
     is_essential: bool = True
     needs: str = ""
     """A condition without which this one cannot be looked at."""
+    every: float = 0.0
+    """Seconds between two looks at what costs more; while it is bad it is looked at like all others."""
 
 
 class DataMonitor:
@@ -89,15 +95,21 @@ class DataMonitor:
         *,
         is_publisher: bool = True,
         timeout: float = 300.0,
+        after_look: Callable[[], None] = lambda: None,
     ) -> None:
-        """``held_back`` is told what feature services wait for; empty: they may start."""
+        """``held_back`` is told what feature services wait for; empty: they may start.
+
+        ``after_look`` is called after each look, for alarms about what is no condition.
+        """
         conditions = [Condition(one.name, one.is_essential, one.needs) for one in checks]
         self.core = Readiness(conditions, is_publisher=is_publisher, timeout=timeout)
         self._checks = checks
         self._alarms = alarms
         self._clock = clock
         self._held_back = held_back
+        self._after_look = after_look
         self._released = asyncio.Event()
+        self._looked: dict[str, float] = {}
         self._looks: dict[str, asyncio.Future[str]] = {}
         self.seen_at = 0.0
         """When it last looked: seconds since 1970."""
@@ -132,9 +144,13 @@ class DataMonitor:
             self._perform(output)
         if not self.core.is_released:
             self._held_back(self.core.waiting_for)
+        self._after_look()
 
     async def _look_at(self, check: Check) -> str:
         """One look at a time: a database that hangs shall not collect questions."""
+        began = self._clock.monotonic()
+        if began - self._looked.get(check.name, float("-inf")) < check.every:
+            return ""
         looking = self._looks.get(check.name)
         if looking is None:
             looking = self._looks[check.name] = asyncio.ensure_future(check.look())
@@ -144,6 +160,8 @@ class DataMonitor:
         del self._looks[check.name]
         error = looking.exception()
         if error is None:
+            if not looking.result():
+                self._looked[check.name] = began
             return looking.result()
         return (str(error).strip() or type(error).__name__).splitlines()[0]
 
@@ -156,9 +174,9 @@ class DataMonitor:
                 self._held_back("")
                 self._released.set()
             case Troubled(name, text):
-                self._alarms.begin(_ALARM.get(name, REPLICATION_FAILURE), f"{name}: {text}")
+                self._alarms.begin(ALARM_OF.get(name, REPLICATION_FAILURE), f"{name}: {text}")
             case Recovered(name):
-                alarm = _ALARM.get(name, REPLICATION_FAILURE)
+                alarm = ALARM_OF.get(name, REPLICATION_FAILURE)
                 self._alarms.end(alarm)
                 if alarm == REPLICATION_FAILURE:
                     self._alarms.note(REPLICATION_INFORMATION, f"{name or 'Start of the node'}: all is well.")
@@ -187,3 +205,41 @@ def tell_services(alarms: Alarms, failed: dict[str, str]) -> None:
 def tell_peers(alarms: Alarms, missing: Sequence[str]) -> None:
     """Say which nodes are not heard of, by name."""
     tell(alarms, PEER_FAILURE, f"Not heard of: {', '.join(sorted(missing))}" if missing else "")
+
+
+class Peers:
+    """Says which nodes are not heard of, when that is more than a moment."""
+
+    def __init__(self, alarms: Alarms) -> None:
+        self._alarms = alarms
+        self._since: dict[str, float] = {}
+
+    def seen(self, missing: Iterable[str], now: float) -> None:
+        """Take who is not heard of now, by name."""
+        self._since = {name: self._since.get(name, now) for name in missing}
+        gone = [name for name, since in self._since.items() if now - since >= PEER_SECONDS]
+        tell_peers(self._alarms, gone)
+
+
+def database_checks(database: Database, replica_url: str, settings: Settings) -> list[Check]:
+    """Return what is looked at of the database itself."""
+
+    async def ping() -> str:
+        await database.read(replication.ping)
+        return ""
+
+    async def schema() -> str:
+        return await database.read(replication.schema_problem)
+
+    async def replicated() -> str:
+        problem = await database.read(replication.primary_problem)
+        if problem or not replica_url:
+            return problem
+        where, limit = await database.read(replication.position), settings.get(REPLICA_LAG)
+        return await asyncio.to_thread(replication.replica_problem, replica_url, where, limit)
+
+    return [
+        Check(DATABASE, ping),
+        Check(SCHEMA, schema, needs=DATABASE, every=10.0),
+        Check(REPLICATION, replicated, is_essential=False, needs=DATABASE, every=10.0),
+    ]

@@ -18,6 +18,10 @@ from ubiety.admin.problems import Problem
 from ubiety.admin.rbac import Caller
 from ubiety.admin.server import ApiServer
 from ubiety.clock import SystemClock
+from ubiety.cluster import monitor, services
+from ubiety.cluster.alarms import Alarms
+from ubiety.cluster.control import ControlCenter, Hooks
+from ubiety.cluster.health import Health
 from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config
@@ -110,7 +114,9 @@ class SmallNode:
         )
         self.config.make_directories()
         self.clock = SystemClock()
-        self.settings = Settings([CONTACTS, *passwords.SETTINGS, *assignment.SETTINGS, *api.SETTINGS])
+        self.settings = Settings(
+            [CONTACTS, *passwords.SETTINGS, *assignment.SETTINGS, *api.SETTINGS, *monitor.SETTINGS]
+        )
         self.settings.set_text("password.iterations", "4096")
         self.database = Database(self.config.url)
         self.database.migrate()
@@ -119,6 +125,18 @@ class SmallNode:
         self.topology = TopologyCopy()
         self.links: Links | None = None
         self.recovery: Recovery | None = None
+        self.told: list[str] = []
+        self.alarms = Alarms(self.database, self.clock)
+        self.services = ControlCenter(
+            {name: self._hooks(name) for name in services.names() if name != services.DATABASE},
+            self.database,
+            self.clock,
+            lambda work: asyncio.get_running_loop().create_task(work),
+            self.settings.restarted,
+        )
+        checks = monitor.database_checks(self.database, "", self.settings)
+        self.monitor = monitor.DataMonitor(checks, self.alarms, self.clock, lambda _: None)
+        self.health = Health(True, "active", "")
         self.sessions = ListedSessions()
         self.policies = StoredPolicies(self.database)
         self.certificates = Certificates(self.config.certificates_dir, self.clock)
@@ -127,6 +145,15 @@ class SmallNode:
         self.domains: list[str] = []
         self.changed: list[int] = []
         self.announced: list[tuple[list[str], str, str]] = []
+
+    def _hooks(self, name: str) -> Hooks:
+        async def start() -> None:
+            self.told.append(f"+{name}")
+
+        async def stop() -> None:
+            self.told.append(f"-{name}")
+
+        return Hooks(start, stop)
 
     async def open(self) -> None:
         await self.database.write(domains.add, self.config.domain, self.clock.now())

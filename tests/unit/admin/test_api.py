@@ -14,6 +14,7 @@ from tests.unit.admin.small_node import SmallNode, do, served
 from ubiety.admin import server
 from ubiety.admin.http import MAX_BODY
 from ubiety.admin.operations import OPERATIONS
+from ubiety.cluster.health import Health
 from ubiety.store import users
 from ubiety.store.errors import DatabaseUnavailable
 
@@ -134,7 +135,12 @@ async def test_a_body_may_not_be_too_large(client: httpx.AsyncClient) -> None:
 async def test_health_and_metrics(node: SmallNode, client: httpx.AsyncClient) -> None:
     del client.headers["Authorization"]
     node.metrics.counters.online_users = 3
-    assert (await client.get("/healthz")).json() == {"status": "ok"}
+    answer = await client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "active"})
+    node.health = Health(False, "standby", "Another node serves the people of this one.")
+    answer = await client.get("/healthz")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "standby", "reason": "Another node serves the people of this one."}
     text = (await client.get("/metrics")).text  # from this machine
     assert "ubiety_online_users 3.0" in text and "ubiety_api_requests_total" in text
 
@@ -193,5 +199,4 @@ async def test_a_database_that_fails_is_a_503(node: SmallNode, client: httpx.Asy
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(users, "count", gone)
-        check_problem(await client.get("/healthz"), 503)
         check_problem(await client.get("/api/node/status"), 503)
