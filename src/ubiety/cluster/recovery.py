@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ubiety.clock import Clock
 from ubiety.cluster import services
-from ubiety.cluster.redundancy import Redundancy
+from ubiety.cluster.redundancy import AIMS, Aim, Redundancy
 from ubiety.cluster.serving import Serving
 from ubiety.cluster.states import (
     Announce,
@@ -125,6 +125,8 @@ SETTINGS = (
 TURN = 0.25
 """The longest time between two looks at everything (seconds)."""
 WRITE_SECONDS = 5.0
+START_SECONDS = 60.0
+"""Time that critical services have to start when the node does, before they count as down."""
 
 
 class Tenures(Protocol):
@@ -195,6 +197,8 @@ class Recovery:
         self._services = services
         self._links = links
         self._down_since: float | None = None
+        self._were_up = False
+        self._made_at = clock.monotonic()
         self._said_at = float("-inf")
         self._poke = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -245,6 +249,13 @@ class Recovery:
     def reason(self) -> Reason:
         """Why it is in it."""
         return self.core.reason
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is decided, and done, what this node serves after its start."""
+        if self.state is State.INITIALIZING:
+            return False
+        return AIMS[self.state][0] is not Aim.TAKE or self.node_id in self._tenures.serving()
 
     @property
     def is_enabled(self) -> bool:
@@ -340,12 +351,13 @@ class Recovery:
         )
 
     def _see_services(self) -> float | None:
+        now = self._clock.monotonic()
         if not self.critical_down():
-            self._down_since = None
-        elif self._services.held_back:
-            self._down_since = inf
+            self._were_up, self._down_since = True, None
+        elif self._services.held_back or (not self._were_up and now - self._made_at < START_SECONDS):
+            self._down_since = inf  # not started yet
         elif self._down_since is None or self._down_since == inf:
-            self._down_since = self._clock.monotonic()
+            self._down_since = now
         return self._down_since
 
     def _holder(self, holders: Mapping[int, int], set_id: int) -> Holder:
