@@ -17,11 +17,12 @@ import psycopg
 from sqlalchemy.engine import URL
 
 from ubiety.cluster.leases import LeaseThread, take
-from ubiety.cluster.tenure import AskHold, Lost, Tenure
+from ubiety.cluster.tenure import LEASE, RENEW, AskHold, Lost, Tenure
 from ubiety.routing.homes import Homes
 from ubiety.routing.links import Links, NodeUnreachable
 from ubiety.store import epochs, leases
 from ubiety.store.database import Database
+from ubiety.store.errors import StoreError
 from ubiety.store.leases import Held, Lease
 from ubiety.telemetry import event
 
@@ -31,6 +32,10 @@ HOLD_SECONDS = 1.0
 READ_SECONDS = 1.5
 """Rows that were read longer ago say nothing."""
 HOLD = "hold"
+
+
+class ServedTwice(StoreError):
+    """Another process serves as this node; the text names the cure."""
 
 
 class Tenures:
@@ -66,6 +71,26 @@ class Tenures:
         """Begin to renew and to look at the time."""
         self._tick()
         self._thread.start()
+
+    async def wait_for_own(self, set_id: int, name: str) -> None:
+        """Wait until the lease that an earlier process of this node has left behind has run out.
+
+        Raises ServedTwice when it is renewed meanwhile. What the database cannot tell is not waited for.
+        """
+        deadline, first = monotonic() + LEASE + READ_SECONDS, inf
+        while monotonic() < deadline:
+            lease = self.leases.get(set_id)
+            if self.read_at > -inf and (lease is None or lease.owner != self.node_id or lease.left < 0):
+                return
+            if lease is not None:
+                ends = self.read_at + lease.left
+                first = min(first, ends)
+                if ends > first + RENEW / 2:
+                    raise ServedTwice(
+                        f"Another process serves as the node {name} on this database. Stop it, or give this "
+                        "one a name of its own: UBIETY_NODE, or `name` below [node] in ubiety.toml."
+                    )
+            await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
         """Renew no more. What is still served runs out by itself: give it before."""
@@ -300,6 +325,9 @@ class AlwaysServing:
     def serving(self) -> dict[int, int]:
         """Return set -> epoch of what this node serves."""
         return dict(self._serving)
+
+    def set_rivals(self, rivals: Mapping[int, int]) -> None:
+        """There are none."""
 
     def watch(self, notice: Callable[[Lost], None]) -> None:
         """Nothing is ever lost."""
