@@ -10,6 +10,7 @@ from ubiety.cluster.alarms import Alarms
 from ubiety.cluster.control import ControlCenter
 from ubiety.cluster.health import Health
 from ubiety.cluster.monitor import DataMonitor
+from ubiety.cluster.moving import Moving
 from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config
@@ -51,6 +52,9 @@ class Sessions(Protocol):
 
     async def count(self, address: str) -> int:
         """How many sessions a person has, wherever they are; 0 when their node does not answer."""
+
+    async def totals(self) -> Mapping[int, int]:
+        """How many sessions each node has that answers, by its id."""
 
     async def online(self) -> Sequence[str]:
         """The bare addresses of everybody who has a session, on any node that answers."""
@@ -190,6 +194,10 @@ class Node(Protocol):
     @property
     def recovery(self) -> Recovery | None:
         """The recovery manager of this node; None where there is but one."""
+
+    @property
+    def moving(self) -> Moving:
+        """Moves people from one node to another."""
 
     @property
     def sessions(self) -> Sessions:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from ubiety.admin.context import SessionInfo
@@ -30,7 +30,7 @@ ANNOUNCE_AT_ONCE = 200
 """People of an announcement whose copies are on their way at the same time."""
 
 
-END, COUNT, ONLINE = "sessions.end", "sessions.count", "sessions.online"
+END, COUNT, ONLINE, TOTAL = "sessions.end", "sessions.count", "sessions.online", "sessions.total"
 """What nodes ask each other."""
 
 
@@ -54,6 +54,10 @@ class LiveSessions:
         async def online(_node_id: int, _value: Any) -> bytes:
             return json.dumps(self._online_here()).encode()
 
+        async def total(_node_id: int, _value: Any) -> int:
+            return self._total_here()
+
+        links.answer(TOTAL, total)
         links.answer(END, end)
         links.answer(COUNT, count)
         asking.answer(links, ONLINE, online)
@@ -73,16 +77,18 @@ class LiveSessions:
             return 0
         return found
 
+    async def totals(self) -> Mapping[int, int]:
+        """Return how many sessions each node has; nodes that do not answer are left out."""
+        found = {self._context.homes.node_id: self._total_here()}
+        for node_id, answer in await self._ask_all(lambda links, node_id: links.ask(node_id, TOTAL, None)):
+            found[node_id] = answer
+        return found
+
     async def online(self) -> Sequence[str]:
         """Return the bare addresses of everybody who has a session on a node that answers."""
         found = set(self._online_here())
-        links = self._context.links
-        others = self._topology.value.others(self._context.homes.node_id)
-        if links is not None:
-            asked = [asking.ask(links, other, ONLINE, None) for other in others if links.is_up(other)]
-            for answer in await asyncio.gather(*asked, return_exceptions=True):
-                if isinstance(answer, bytes):
-                    found.update(json.loads(answer))
+        for _, answer in await self._ask_all(lambda links, node_id: asking.ask(links, node_id, ONLINE, None)):
+            found.update(json.loads(answer))
         return sorted(found)
 
     async def end(self, address: str, reason: str) -> int:
@@ -92,6 +98,22 @@ class LiveSessions:
         """
         ended: int = await self._ask_home(address, END, (address, reason))
         return ended
+
+    async def _ask_all(
+        self, ask: Callable[[Links, int], Coroutine[Any, Any, Any]]
+    ) -> Sequence[tuple[int, Any]]:
+        """Return node and answer of all other nodes that answer."""
+        links = self._context.links
+        if links is None:
+            return []
+        others = self._topology.value.others(self._context.homes.node_id)
+        asked = [other for other in others if links.is_up(other)]
+        answers = await asyncio.gather(*(ask(links, other) for other in asked), return_exceptions=True)
+        return [
+            (node_id, answer)
+            for node_id, answer in zip(asked, answers, strict=True)
+            if not isinstance(answer, BaseException)
+        ]
 
     async def _ask_home(self, address: str, question: str, value: Any) -> Any:
         """Have a person's home answer: this node, or another one. Raises Problem."""
@@ -106,6 +128,9 @@ class LiveSessions:
             return await links.ask(home, question, value)
         except (NodeUnreachable, ValueError):
             raise unreachable(self._topology.value.name_of(home)) from None
+
+    def _total_here(self) -> int:
+        return sum(len(user.sessions) for user in self._context.actors.values())
 
     def _online_here(self) -> Sequence[str]:
         return [user.jid.bare for user in self._context.actors.values() if user.sessions]

@@ -3,10 +3,12 @@
 from typing import Any
 
 from ubiety.admin import (
+    assignment,
     checks,
     domains,
     ha,
     importing,
+    nodes,
     people,
     perf,
     policies,
@@ -24,6 +26,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *people.OPERATIONS,
     *importing.OPERATIONS,
     *policies.OPERATIONS,
+    *assignment.OPERATIONS,
+    *nodes.OPERATIONS,
     *domains.OPERATIONS,
     *settings.OPERATIONS,
     *sessions.OPERATIONS,

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from ubiety import __version__
-from ubiety.cli import cluster, familiar, installation, node, people, policy, redundancy, services
+from ubiety.cli import cluster, familiar, installation, node, nodes, people, policy, redundancy, services
 from ubiety.cli.client import CommandError
 from ubiety.cli.output import console, print_line
 from ubiety.config import ConfigError
@@ -24,6 +24,8 @@ for group in (
     people.app,
     policy.app,
     cluster.app,
+    nodes.node_app,
+    nodes.assignment_app,
     redundancy.prg_app,
     familiar.utils_app,
     familiar.show_app,

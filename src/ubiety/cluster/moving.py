@@ -7,7 +7,7 @@ Whoever was signed in is off for that moment; messages of that moment wait at th
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -112,14 +112,19 @@ class Moving:
                 moved += await self._ask(home, asked)
         return moved
 
-    def start(self, moves: Sequence[Move], spawn: Callable[[Any], object]) -> bool:
+    def start(self, moves: Sequence[Move]) -> bool:
         """Begin to move many, paced, beside the node's other work; False while others are being moved."""
         if self._running:
             return False
         self._running = True
         self.progress = Progress(len(moves))
-        spawn(self._run(list(moves)))
+        self._context.spawn(self._run(list(moves)))
         return True
+
+    async def take_over(self, moves: Sequence[Move]) -> None:
+        """Read people again whose sets were changed without their home. Raises StoreError."""
+        known = [self._context.homes.user(move.user_id) for move in moves]
+        await self._people.refresh([person.address_id for person in known if person is not None])
 
     async def _run(self, moves: Sequence[Move]) -> None:
         clock, progress, start = self._context.clock, self.progress, 0
@@ -180,8 +185,9 @@ class Moving:
                 user = self._context.actors.get(person.address_id)
                 if user is not None and not homes.is_here(person):
                     self._users.forget(user)
-        found = [person for user_id in moved if (person := homes.user(user_id)) is not None]
-        await self._people.refresh([person.address_id for person in found])  # who was assigned to nobody
+        known = [homes.user(user_id) for user_id in moved]
+        # Those who were assigned to nobody, and come to this node.
+        await self._people.refresh([person.address_id for person in known if person is not None])
         return len(moved)
 
     async def _quiesce(self, moves: Sequence[Move]) -> list[Person]:

@@ -10,9 +10,10 @@ from ubiety.store.nodes import FIRST_NODE
 class Placing:
     """Assigns the new people of one transaction, one after the other."""
 
-    def __init__(self, conn: Connection, mode: str) -> None:
+    def __init__(self, conn: Connection, mode: str, without: int = 0) -> None:
+        """``without``: a node that gets nobody, because it goes."""
         self._mode = mode
-        found = nodes.list_all(conn)
+        found = [node for node in nodes.list_all(conn) if node.id != without]
         by_group: dict[int, list[int]] = {}
         for node in found:
             by_group.setdefault(node.group_id, []).append(node.id)

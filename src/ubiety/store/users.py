@@ -52,6 +52,7 @@ PERSON = Sql(
     "SELECT u.address_id, a.jid, u.id, u.enabled, u.set_id, u.revision FROM users u"
     " JOIN addresses a ON a.id = u.address_id WHERE u.address_id = :address_id"
 )
+IDS_BY_SET = Sql("SELECT set_id, id FROM users ORDER BY id")
 INSERT = Sql(
     f"INSERT INTO users (address_id, userid, domain_id, {', '.join(PROFILE)}, set_id, auth, created)"
     f" VALUES (:address_id, :userid, :domain_id, {', '.join(':' + name for name in PROFILE)}, :set_id, :auth,"
@@ -222,6 +223,14 @@ def all_people(conn: Connection, page: int = 10_000) -> Iterator[Person]:
     while rows := PEOPLE.rows(conn, after=after, limit=page):
         yield from (Person(a, jid, u, bool(enabled), s, r) for a, jid, u, enabled, s, r in rows)
         after = rows[-1][2]
+
+
+def ids_by_set(conn: Connection) -> dict[int, list[int]]:
+    """Return set -> ids of the people assigned to it, by id."""
+    found: dict[int, list[int]] = {}
+    for set_id, user_id in IDS_BY_SET.rows(conn):
+        found.setdefault(set_id, []).append(user_id)
+    return found
 
 
 def find_people(conn: Connection, address_ids: Sequence[int]) -> list[Person]:

@@ -142,8 +142,8 @@ async def test_many_are_moved_at_a_pace(postgres_url: str) -> None:
             moves.append(Move(made.id, made.set_id, gamma.id))
         await until(lambda: len(beta.place.context.homes) == len(gamma.place.context.homes) == 30)
         alpha.place.settings.apply(RATE.name, 20)
-        assert alpha.moving.start(moves, alpha.place.spawn)
-        assert not alpha.moving.start(moves, alpha.place.spawn)
+        assert alpha.moving.start(moves)
+        assert not alpha.moving.start(moves)
         await until(lambda: alpha.moving.progress.moved == 10)
         assert alpha.moving.progress.left == 20
         alpha.place.clock.advance(1.0)  # the clock stands still: the pause is as long as it can be
@@ -152,5 +152,5 @@ async def test_many_are_moved_at_a_pace(postgres_url: str) -> None:
         await until(lambda: all(gamma.set_of(f"person{n}") == gamma.id for n in range(30)))
         assert alpha.moving.progress.failed == 0
         failing = [Move(moves[0].user_id, 9, alpha.id)]
-        alpha.moving.start(failing, alpha.place.spawn)
+        alpha.moving.start(failing)
         await until(lambda: alpha.moving.progress.failed == 1)
