@@ -22,13 +22,16 @@ class Kind(IntEnum):
     # that the sender's home has inserted; number 0: the message had a row. A VERDICT says that it was heard.
 
     # Presence and what goes with it (users/remote_presence.py).
-    PRESENCE = 10  # (sender full address, tail, [watchers' address ids])
-    PROBE = 11  # (watcher full address, watcher address id, [watched address ids], is temporary)
-    SHOWN = 12  # (watcher address, [(seen full address, tail)])
-    EVENT = 13  # (owner bare address, owner address id, node, content, [watchers' address ids])
-    ROSTER = 14  # (address id of whose roster changed, ...): see users/remote_presence.py
-    POLICY = 15  # (address id of whose policy changed, ...)
-    UNWATCH = 16  # (address id of who looks no more, address id of who was looked at or 0 for all)
+    PRESENCE = 10  # (sender address id, full address, is available, tail, [watchers' address ids],
+    # whether these are all who may see the sender)
+    PROBE = 11  # (watcher full or bare address, watcher address id, [watched address ids]);
+    # ("", 0, [round]): show all your people anew, each with all watchers here
+    SHOWN = 12  # (watcher full or bare address, watcher address id, [(seen address id, full address, tail)]);
+    # ("", 0, [round]): that was everybody
+    EVENT = 13  # (owner address id, bare address, node, content, [watchers' address ids])
+    ROSTER = 14  # (address id of whose list changed, contact's address id, 1: show yourself to the contact,
+    # -1: not any more, 0: neither; (subscription, version, item or None, waits, [stanzas]) or ())
+    UNWATCH = 16  # (address id of who looks no more, address id of who was looked at)
 
     # A client's connection at another node than its home: from the edge (net/remote_homes.py) ...
     EDGE_BIND = 30  # (conn, address id, resource, remote address, secured by)

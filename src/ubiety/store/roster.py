@@ -150,6 +150,8 @@ BUMP = Sql("UPDATE users SET roster_version = roster_version + 1 WHERE id = :use
 #: On SQLite RETURNING costs more than reading the row once more, on PostgreSQL less than a round trip.
 BUMP_AND_TELL = Sql(f"{BUMP.text} RETURNING roster_version")
 VERSION = Sql("SELECT roster_version FROM users WHERE id = :user_id")
+#: Held before the rows of a relation, in the order of ids: another node may write the same ones.
+LOCK = Sql("SELECT id FROM users WHERE id IN (:one, :other) ORDER BY id FOR NO KEY UPDATE")
 PRUNE = Sql(
     "DELETE FROM roster_items WHERE user_id = :user_id AND contact_id = :contact_id AND subscription = 0"
     " AND ask = 0 AND pending_in = 0 AND approved = 0 AND listed = 0"
@@ -253,6 +255,12 @@ def _item(contact_id: int, jid: str, row: Row) -> Item | None:
         return None
     groups = tuple(sorted(json.loads(names))) if names is not None and names != "[]" else ()
     return Item(contact_id, jid, name, flags, state, groups)
+
+
+def lock(conn: Connection, one: int, other: int) -> None:
+    """Have other nodes wait before they change the contact lists of these two. SQLite has one node only."""
+    if conn.dialect.name != "sqlite":
+        LOCK.rows(conn, one=one, other=other)
 
 
 def write_rows(conn: Connection, changes: Sequence[Change]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from ubiety.jid import Jid
 from ubiety.presence import fanout
+from ubiety.routing.homes import Person
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Verdict
 from ubiety.stanza import Stanza
@@ -55,6 +56,8 @@ def send_directed(context: Context, user: User, stanza: Stanza, session: Session
         session.directed.add(to)
     elif stanza.type == "unavailable" and session.directed is not None:
         session.directed.discard(to)
+    elif stanza.type == "probe" and context.neighbours is not None:
+        context.neighbours.note_look(user, to)
     return context.router.route(stanza, session)
 
 
@@ -92,6 +95,9 @@ def broadcast(context: Context, user: User, sender: Jid, tail: bytes) -> None:
         if session.available:
             session.send_presence(key, data)
     context.counters.presences_out += sent
+    if context.neighbours is not None and shares(context):
+        own = user.sessions.get(sender.resource)
+        context.neighbours.show(user, sender, own is not None and own.available, tail)
 
 
 def _miss(context: Context, user: User, sender: Jid, tail: bytes) -> None:
@@ -129,6 +135,8 @@ def audience(context: Context, user: User) -> Iterator[User]:
 def _temporary_audience(context: Context, user: User) -> Iterator[User]:
     for address_id in list(user.temporary or ()):
         watcher = context.actors.get(address_id)
+        if watcher is None and context.neighbours is not None and context.neighbours.person(address_id):
+            continue
         if watcher is None or not may_see(user, watcher):
             temporary.end(context, user, address_id)
         elif address_id not in user.watchers:
@@ -157,6 +165,8 @@ def look_around(context: Context, user: User, session: Session) -> None:
         for other in contact.sessions.values():
             if other.available:
                 _show(other, session)
+    if context.neighbours is not None:
+        context.neighbours.look_around(user, session)
 
 
 def _show(seen: Session, session: Session) -> None:
@@ -179,6 +189,15 @@ def show_to(context: Context, user: User, watcher: User, *, available: bool = Tr
                 session.send_presence(seen.jid.text, data)
 
 
+def show_by_id(context: Context, user: User, address_id: int, *, available: bool = True) -> None:
+    """Show ``user``'s sessions to a watcher here or at another node, or make them disappear there."""
+    watcher = context.actors.get(address_id)
+    if watcher is not None:
+        show_to(context, user, watcher, available=available)
+    elif context.neighbours is not None:
+        context.neighbours.show_to(user, address_id, available=available)
+
+
 def deliver(context: Context, user: User, stanza: Stanza) -> Verdict:
     """Deliver presence that somebody addressed to ``user`` (RFC 6121 §8.5.2.1.2, §8.5.3)."""
     sender, to = stanza.from_, stanza.to
@@ -198,23 +217,28 @@ def deliver(context: Context, user: User, stanza: Stanza) -> Verdict:
 def probed(context: Context, user: User, sender: Jid) -> None:
     """Answer a probe: to subscribers, and under policy and limits to others (temporary subscription)."""
     person = context.homes.find(sender.bare)
-    watcher = context.actors.get(person.address_id) if person is not None else None
-    if person is None or watcher is None:
+    if person is None:
         return
-    is_subscriber = person.address_id in user.watchers or watcher is user
-    if is_subscriber or _looks(context, user, watcher):
-        show_to(context, user, watcher)
+    is_subscriber = person.address_id in user.watchers or person is user.person
+    if is_subscriber or _looks(context, user, person):
+        show_by_id(context, user, person.address_id)
 
 
-def _looks(context: Context, user: User, watcher: User) -> bool:
-    return watcher.is_online() and may_see(user, watcher) and temporary.begin(context, user, watcher)
+def _looks(context: Context, user: User, person: Person) -> bool:
+    watcher = context.actors.get(person.address_id)
+    if watcher is not None:
+        may_look = watcher.is_online() and may_see(user, watcher)
+    else:  # another node's: it knows the watcher's own policy
+        is_elsewhere = context.neighbours is not None and context.neighbours.is_elsewhere(person)
+        may_look = is_elsewhere and (user.policy is None or user.policy.allows(person.jid))
+    return may_look and temporary.begin(context, user, person.address_id)
 
 
 def expire_temporary(context: Context) -> None:
     """End temporary subscriptions whose time is over: who looked sees offline."""
-    for user, watcher in temporary.expired(context):
-        if watcher.person.address_id not in user.watchers:
-            show_to(context, user, watcher, available=False)
+    for user, address_id in temporary.expired(context):
+        if address_id not in user.watchers:
+            show_by_id(context, user, address_id, available=False)
 
 
 def priority(stanza: Stanza) -> int:

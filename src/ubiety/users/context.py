@@ -17,6 +17,7 @@ from ubiety.telemetry import Counters
 from ubiety.users.actor import User
 from ubiety.users.engine import Engine
 from ubiety.users.hooks import Hooks
+from ubiety.users.neighbours import Neighbours
 
 
 @dataclass
@@ -50,6 +51,9 @@ class Context:
     """Whether presence is distributed."""
     links: Links | None = None
     """The way to the other nodes; None where there is but one."""
+
+    neighbours: Neighbours | None = None
+    """The people whom other nodes serve; None where there is but one node."""
 
     def set_epoch(self, epoch: int) -> None:
         """Number messages in a new epoch from now on, unless the present one is greater."""

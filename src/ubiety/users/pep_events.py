@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 
 from ubiety.element import escape_attribute
+from ubiety.jid import Jid
 from ubiety.routing.homes import Person
 from ubiety.routing.sessions import Session
 from ubiety.store import pep as rows
@@ -27,17 +28,20 @@ _numbers = itertools.count(1)
 
 def notify(context: Context, user: User, node: str, options: Options, content: bytes) -> None:
     """Tell everybody who wants to know and may: ``content`` is what stands in ``<event/>``."""
-    _tell(user, user, node, content)
+    tell(user.jid, user, node, content)
     if options.access_model == "whitelist":
         return
     for watcher in availability.audience(context, user):
-        _tell(user, watcher, node, content)
+        tell(user.jid, watcher, node, content)
+    if context.neighbours is not None and availability.shares(context):
+        context.neighbours.notify(user, node, content)
 
 
-def _tell(owner: User, receiver: User, node: str, content: bytes) -> None:
+def tell(owner: Jid, receiver: User, node: str, content: bytes) -> None:
+    """Tell those of a person's clients that want to know."""
     for session in receiver.sessions.values():
         if session.available and node in session.interests:
-            _send(owner.jid.xml, session, content)
+            _send(owner.xml, session, content)
 
 
 def _send(owner: str, session: Session, content: bytes, after: bytes = b"") -> None:

@@ -78,6 +78,8 @@ async def set_default(context: Context, person: Person, action: str | None) -> N
 
 async def _follow(context: Context, person: Person, stored: rows.Policy) -> None:
     """Have the person follow, also one who is being loaded with what was stored before."""
+    if context.neighbours is not None and context.neighbours.is_elsewhere(person):
+        return  # their home is told of the change
     with contextlib.suppress(LookupError):  # deleted meanwhile
         await context.load(person)
     take_over(context, person, stored)
@@ -153,15 +155,16 @@ def _show_difference(context: Context, user: User, before: Policy | None) -> Non
     """Come or go for those whom the change lets in or shuts out (XEP-0191 §3.2, §3.3)."""
     for address_id in {*user.watchers, *user.watched, *(user.temporary or ())}:
         peer = context.actors.get(address_id)
-        if peer is None or not peer.sessions:
+        person = peer.person if peer is not None else _elsewhere(context, address_id)
+        if person is None or (peer is not None and not peer.sessions):
             continue
-        is_allowed = _allows(user.policy, peer.jid)
-        if is_allowed == _allows(before, peer.jid):
+        is_allowed = _allows(user.policy, person.jid)
+        if is_allowed == _allows(before, person.jid):
             continue
         if address_id in user.watchers or address_id in (user.temporary or ()):
-            availability.show_to(context, user, peer, available=is_allowed)
+            availability.show_by_id(context, user, address_id, available=is_allowed)
         if address_id in user.watched:
-            availability.show_to(context, peer, user, available=is_allowed)
+            _see(context, user, peer, address_id, is_allowed)
         if not is_allowed:
             temporary.end(context, user, address_id)
     for session in user.sessions.values():
@@ -170,6 +173,22 @@ def _show_difference(context: Context, user: User, before: Policy | None) -> Non
             context.router.route(Stanza("presence", to=to, from_=session.jid, type="unavailable"))
             if session.directed is not None:
                 session.directed.discard(to)
+
+
+def _elsewhere(context: Context, address_id: int) -> Person | None:
+    return context.neighbours.person(address_id) if context.neighbours is not None else None
+
+
+def _see(context: Context, user: User, peer: User | None, address_id: int, is_allowed: bool) -> None:
+    """Show ``user`` one whom they watch, or make that one disappear."""
+    if peer is not None:
+        availability.show_to(context, peer, user, available=is_allowed)
+    elif context.neighbours is None:
+        return
+    elif is_allowed:
+        context.neighbours.look_at(user, address_id)
+    else:
+        context.neighbours.hide(user, address_id)
 
 
 def blocked(policy: Policy | None) -> set[str]:

@@ -17,6 +17,8 @@ async def start(context: Context) -> None:
     if context.engine.runs:
         return
     context.engine.runs = True
+    if context.neighbours is not None:
+        context.neighbours.resync()
     context.spawn(_resync(context))
 
 

@@ -93,7 +93,7 @@ class Roster:
         version, stored = await request.context.database.write(
             _put, user.person.user_id, contact.bare, known, name, groups, limit
         )
-        user.roster_version = version
+        user.roster_version = max(user.roster_version, version)
         push(user, [render(stored)])
         return None
 

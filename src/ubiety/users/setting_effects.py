@@ -7,6 +7,7 @@ is gone through beside the loop's other work, a few at a time.
 import asyncio
 from collections.abc import AsyncIterator
 
+from ubiety.presence import fanout
 from ubiety.stanza import Stanza
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
@@ -43,6 +44,10 @@ async def share(context: Context) -> None:
             watcher = context.actors.get(address_id)
             if watcher is not None and watcher is not user and availability.may_see(user, watcher):
                 availability.show_to(context, user, watcher, available=is_shared)
+        if context.neighbours is not None:
+            for session in user.available_sessions:
+                tail = session.presence_tail if is_shared else fanout.UNAVAILABLE
+                context.neighbours.show(user, session.jid, is_shared, tail)
         if not is_shared:
             _take_back_directed(context, user)
 

@@ -16,11 +16,11 @@ def are_on(context: Context) -> bool:
     return context.settings.get(TEMPORARY_ENABLED) and context.settings.get(AUTO_AUTHORIZE)
 
 
-def begin(context: Context, user: User, watcher: User) -> bool:
-    """Let ``watcher`` look at ``user``, or for longer; False when that is turned off or too many do."""
+def begin(context: Context, user: User, address_id: int) -> bool:
+    """Let somebody look at ``user``, or for longer; False when that is turned off or too many do."""
     if not are_on(context):
         return False
-    counters, address_id = context.counters, watcher.person.address_id
+    counters = context.counters
     watchers = user.temporary if user.temporary is not None else {}
     if address_id not in watchers:
         limit = context.settings.get(TEMPORARY_MAX)
@@ -30,9 +30,11 @@ def begin(context: Context, user: User, watcher: User) -> bool:
         counters.temporary_added += 1
     watchers[address_id] = context.clock.monotonic() + context.settings.get(TEMPORARY_SECONDS)
     user.temporary = watchers
-    if watcher.looks_at is None:
-        watcher.looks_at = set()
-    watcher.looks_at.add(user.person.address_id)
+    watcher = context.actors.get(address_id)
+    if watcher is not None:
+        if watcher.looks_at is None:
+            watcher.looks_at = set()
+        watcher.looks_at.add(user.person.address_id)
     context.looked_at[user.person.address_id] = user
     return True
 
@@ -56,15 +58,15 @@ def end_all(context: Context, user: User) -> None:
         seen = context.looked_at.get(address_id)
         if seen is not None:
             end(context, seen, user.person.address_id)
+    if user.looks_at and context.neighbours is not None:
+        context.neighbours.end_looks(user, user.looks_at)
 
 
-def expired(context: Context) -> Iterator[tuple[User, User]]:
-    """Yield who looked at whom until now (the one looked at first), and end that."""
+def expired(context: Context) -> Iterator[tuple[User, int]]:
+    """Yield whom somebody looked at until now, with the address id of who did, and end that."""
     now, is_off = context.clock.monotonic(), not are_on(context)
     for user in list(context.looked_at.values()):
         for address_id, expiry in list((user.temporary or {}).items()):
             if expiry <= now or is_off:
                 end(context, user, address_id)
-                watcher = context.actors.get(address_id)
-                if watcher is not None:
-                    yield user, watcher
+                yield user, address_id

@@ -128,6 +128,10 @@ class Node:
         self.place.ledger.window = WINDOW
         self.elsewhere = Elsewhere(context, self.place.users, self.links, lambda *_: None)
         self.place.users.elsewhere = self.elsewhere
+        self.presence = RemotePresence(
+            context, self.place.users, self.links, lambda _, fn: asyncio.get_running_loop().call_soon(fn)
+        )
+        context.neighbours = self.presence
         take_over = dict.fromkeys(ORDER, _nothing) | {changes.MESSAGES: self.place.users.rows_added}
         horizon = database.read_now(changes.horizon)
         self.changes = Changes(database, nodes.clock, horizon, take_over, lambda: ())
