@@ -271,6 +271,7 @@ class Node:
         )
         self.changes.join(links, asyncio.get_running_loop())
         self.moving.join(links)
+        self.sessions.join(links)
         answering.join(self, links)
         self.topology.watch(self._meet)
         self.service.address_of = self._address_of
