@@ -4,11 +4,12 @@ from ubiety.admin import api, system
 from ubiety.cluster import monitor, moving, recovery
 from ubiety.directory import assignment, passwords
 from ubiety.net import pacing, service
-from ubiety.users import features, preferences
+from ubiety.users import features, homed, preferences
 
 SETTINGS = (
     *preferences.ALL,
     *features.SETTINGS,
+    *homed.SETTINGS,
     *service.SETTINGS,
     *pacing.ALL,
     *passwords.SETTINGS,
