@@ -44,6 +44,7 @@ from ubiety.net.authority import CertificateError
 from ubiety.net.c2s import ClientConnection
 from ubiety.net.certificates import Certificates
 from ubiety.net.control import client_hooks
+from ubiety.net.drain import Drain
 from ubiety.net.listener import ListenError
 from ubiety.net.listeners import Listener, Listeners
 from ubiety.net.service import C2sService
@@ -104,6 +105,7 @@ class Node:
         self.sessions: LiveSessions
         self.policies: LivePolicies
         self.member: Member
+        self.drain: Drain
         self._bus: Bus | None = None
         self._api = ApiServer(self.clock)
         self._on_stop: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -208,6 +210,7 @@ class Node:
             loop,
         )
         self.member = self._make_member()
+        self.drain = Drain(self.service, self._listeners, self.member.hand_over, self._spawn)
         if self._bus is not None:
             self._join(self._bus.links)
 
@@ -410,7 +413,7 @@ class Node:
         """Keep the gauges that nobody counts in passing."""
         counters, before, slice_ends = self.counters, 0, self.clock.monotonic() + SLICE_SECONDS
         while True:
-            counters.active_sessions = counters.composed_sessions = len(self.homes)
+            counters.active_sessions = counters.composed_sessions = self.homes.count_here()
             counters.im_sessions = counters.composed_sessions + counters.client_sessions
             counters.ledger_bytes = self.ledger.queued_bytes
             counters.stored_messages = self.ledger.written

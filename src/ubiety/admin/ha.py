@@ -159,7 +159,7 @@ def _node_view(node: Node, group: Group, one: topology.Node) -> NodeView:
         manager_runs=recovery is not None and recovery.is_running,
         critical_down=recovery.critical_down() if recovery else [],
         serves=[node.topology.value.name_of(set_id) for set_id in sorted(node.homes.here)],
-        active_sessions=sum(1 for person in node.homes if person.set_id in node.homes.here),
+        active_sessions=node.homes.count_here(),
         client_sessions=counters.client_sessions,
     )
 

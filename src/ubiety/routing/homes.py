@@ -4,6 +4,7 @@ Every lookup that a stanza needs is answered here without a database. Whoever ch
 domains in the database tells this copy afterwards.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -54,6 +55,7 @@ class Homes:
         self._by_bare: dict[str, Person] = {}
         self._by_address: dict[int, Person] = {}
         self._by_user: dict[int, Person] = {}
+        self._sizes: Counter[int] = Counter()
         self.domains: set[str] = set(domains)
         for person in people:
             self.put(person)
@@ -67,12 +69,14 @@ class Homes:
         if old is not None:
             self._by_bare.pop(old.jid.bare, None)
             self._by_address.pop(old.address_id, None)
+            self._sizes[old.set_id] -= 1
             old.address_id, old.jid = person.address_id, person.jid
             old.enabled, old.set_id = person.enabled, person.set_id
             person = old
         self._by_bare[person.jid.bare] = person
         self._by_address[person.address_id] = person
         self._by_user[person.user_id] = person
+        self._sizes[person.set_id] += 1
 
     def remove(self, user_id: int) -> None:
         """Forget a person who was deleted."""
@@ -80,6 +84,7 @@ class Homes:
         if person is not None:
             self._by_bare.pop(person.jid.bare, None)
             self._by_address.pop(person.address_id, None)
+            self._sizes[person.set_id] -= 1
 
     def find(self, bare: str) -> Person | None:
         """Return the person with this bare address."""
@@ -102,6 +107,10 @@ class Homes:
         if person.set_id in self.here:
             return self.node_id if person.user_id not in self.moving else None
         return self.serving.get(person.set_id)
+
+    def count_here(self) -> int:
+        """Return how many people this node serves, signed in or not."""
+        return sum(self._sizes[set_id] for set_id in self.here)
 
     def __len__(self) -> int:
         return len(self._by_user)
