@@ -318,7 +318,8 @@ class Recovery:
         if peer_id != self.core.facts.peers:  # the group was changed
             self.core = self._make_core(State.UNKNOWN)
         is_on = self._is_ha_on()
-        self._tenures.set_rivals({self.node_id: peer_id, peer_id: peer_id} if is_on else {})
+        # Whatever is switched, a set's own node may always take it back when its backup is gone.
+        self._tenures.set_rivals({self.node_id: peer_id if is_on else 0, peer_id: peer_id})
         self._give(Configured(is_on, self._limits()))
         self._give(ServingSeen(frozenset(self._tenures.serving())))
         holders = self._tenures.holders()
