@@ -1,0 +1,125 @@
+"""Two node processes on one PostgreSQL and NATS: what one is told both do; a person moves under fire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.harness.client import Client
+from tests.nats import Nats
+from tests.node import Node, NodeError, NodeFactory
+
+MESSAGES = 200
+MakeNats = Callable[..., Nats]
+
+
+@pytest.fixture
+def nodes(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> list[Node]:
+    """Two nodes that know each other; `node1` serves ann, `node2` bob."""
+    nats = own_nats()
+    nats.start()
+    about = {"UBIETY_BUS_URL": nats.url, "UBIETY_BUS_CA": str(nats.ca)}
+    made = [start_node(postgres_url, {**about, "UBIETY_NODE": f"node{number}"}) for number in (1, 2)]
+    _until(lambda: all(row["is_up"] for row in _json(made[0], "node", "list")))
+    made[0].add_users("ann", "bob")
+    return made
+
+
+def test_what_one_node_is_told_the_other_does(nodes: list[Node]) -> None:
+    one, two = nodes
+    listed = _json(two, "node", "list")
+    assert [(row["name"], row["is_publisher"], row["people"]) for row in listed] == [
+        ("node1", True, 1),
+        ("node2", False, 1),
+    ]
+    one.set_setting("log.level", "debug")
+    _until(lambda: "debug" in two.command("setting", "get", "log.level"))
+    one.command("domain", "add", "second.example")
+    _until(lambda: "second.example" in two.command("status"))
+    assert _json(two, "assignment", "show", "ann")["person"]["served_by"] == "node1"
+    two.command("policy", "block", "ann", "mallory@elsewhere.example")
+    assert "mallory@elsewhere.example" in one.command("policy", "show", "ann")
+    with pytest.raises(NodeError, match="running"):
+        one.command("node", "remove", "node2")
+    assert _json(one, "assignment", "rebalance", "--preview")["total"] == 0
+
+
+async def test_a_person_moves_while_another_one_writes_to_them(nodes: list[Node]) -> None:
+    one, two = nodes
+    ann, bob = Client(one.place, "ann"), Client(two.place, "bob")
+    await ann.login()
+    await ann.enable()
+    await _sign_in(bob)
+    listed = await asyncio.to_thread(_json, one, "session", "list")
+    assert {(row["address"], row["node"]) for row in listed} == {(ann.jid, "node1"), (bob.jid, "node2")}
+    writing = asyncio.create_task(_write(ann, bob))
+    await asyncio.sleep(0.3)
+    begun = time.monotonic()
+    done = await asyncio.to_thread(_json, one, "assignment", "set", "bob", "node1")
+    assert done["node"] == "node1"
+    seen = await _read_until_closed(bob)
+    again = Client(two.place, "bob", resource="again")  # the same node: it is not the home any more
+    await _sign_in(again)
+    print(f"off for {time.monotonic() - begun:.2f} s")
+    await writing
+    while len(seen) < MESSAGES:
+        tag = await again.expect(lambda tag: tag.name == "message" and tag.body() is not None)
+        body = tag.body()
+        if body not in seen:
+            seen.append(body)
+    assert seen == [f"message {number}" for number in range(MESSAGES)]
+    shown = await asyncio.to_thread(_json, two, "assignment", "show", "bob")
+    assert shown["person"]["served_by"] == "node1"
+    assert [row["people"] for row in shown["nodes"]] == [2, 0]
+    moved = await asyncio.to_thread(two.command, "assignment", "rebalance")
+    assert "Moved 1 people" in moved
+
+
+async def _sign_in(client: Client) -> None:
+    """Sign in, trying again as clients do."""
+    for _ in range(50):
+        try:
+            await client.login()
+            break
+        except Exception:  # noqa: BLE001
+            await asyncio.sleep(0.1)
+    await client.enable()
+    client.send("<presence/>")
+
+
+async def _write(ann: Client, bob: Client) -> None:
+    for number in range(MESSAGES):
+        ann.send(
+            f"<message to='{bob.bare}' type='chat' id='m{number}'><body>message {number}</body></message>"
+        )
+        await asyncio.sleep(0.01)
+    ann.request()
+
+
+async def _read_until_closed(client: Client) -> list[str]:
+    """Take messages until the stream is closed."""
+    seen: list[str] = []
+    while True:
+        tag = await client.expect(lambda tag: tag.name in ("message", "error"))
+        if tag.name == "error":
+            assert tag.children, tag
+            return seen
+        body = tag.body()
+        if body is not None and body not in seen:
+            seen.append(body)
+
+
+def _json(node: Node, *arguments: str) -> Any:
+    return json.loads(node.command(*arguments, "--json"))
+
+
+def _until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.1)
