@@ -8,7 +8,7 @@ Whoever was signed in is off for that moment; messages of that moment wait at th
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -178,7 +178,7 @@ class Moving:
                 await self._context.ledger.flush()
                 moved = await self._context.database.write(_assign, moves)
                 for person in people:
-                    person.set_id = moved.get(person.user_id, person.set_id)
+                    homes.put(replace(person, set_id=moved.get(person.user_id, person.set_id)))
             finally:
                 homes.moving.difference_update(person.user_id for person in people)
             for person in people:
