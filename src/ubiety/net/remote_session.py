@@ -225,8 +225,11 @@ class RemoteSession:
 
     def _forget(self) -> None:
         node, self._node = self._node, None
-        if node is not None:
-            node.forget(self)
+        if node is None:
+            return
+        node.forget(self)
+        for reason in (Pause.HOME, Pause.BUSY, Pause.ROOM, Pause.ORDER):  # that was that node's affair
+            self.pause(reason, False)
 
     # -- from the home ---------------------------------------------------------------------------
 
