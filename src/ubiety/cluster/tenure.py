@@ -70,6 +70,7 @@ class _Served:
         default_factory=set
     )  # who the row may name as successor: told, or not yet answered
     is_taken: bool = False
+    ended: float = inf  # until when it was ours, once it is taken
 
 
 class Tenure:
@@ -161,7 +162,7 @@ class Tenure:
             if served is None or served.epoch != epoch:
                 continue
             if set_id not in kept:
-                served.is_taken, served.until = True, -inf
+                served.is_taken, served.ended, served.until = True, served.until, -inf
                 continue
             served.named = {successor}
             # It may have run out meanwhile: the row is the same, so nobody served the set in between.
@@ -220,7 +221,7 @@ class Tenure:
             Lost(
                 set_id,
                 served.epoch,
-                now if served.is_taken else served.until,
+                min(now, served.ended if served.is_taken else served.until),
                 "another node has taken it" if served.is_taken else "neither lease nor hold",
             )
             for set_id, served in over

@@ -50,7 +50,8 @@ SHOW = f"""
 SELECT set_id, owner, epoch, successor, expires - {NOW}, false FROM leases WHERE set_id <> {COUNTER_SET}
 """
 ADD = "INSERT INTO leases (set_id, owner, epoch, expires) VALUES (%s, '', 0, 0) ON CONFLICT DO NOTHING"
-LOCK = f"SELECT owner, successor, expires - {NOW} FROM leases WHERE set_id = %s FOR UPDATE"
+LOOK = f"SELECT owner, successor, expires - {NOW} FROM leases WHERE set_id = %s"
+LOCK = f"{LOOK} FOR UPDATE"
 NEXT_EPOCH = f"""
 INSERT INTO leases (set_id, owner, epoch, expires) VALUES ({COUNTER_SET}, '', 1, 0)
 ON CONFLICT (set_id) DO UPDATE SET epoch = leases.epoch + 1 RETURNING epoch
@@ -143,14 +144,20 @@ def take(conn: Conn, set_id: int, owner: int, successor: int, *, has_waited: boo
     """Begin a new epoch of a set that nobody serves and return it; None when it is not ours to take.
 
     It is when its row is free, or has run out and is our own or, if we have waited, names us as successor.
+    ``LockNotAvailable`` is raised when it is ours, and writes of its former owner are still under way.
     """
-    with conn.transaction():
-        conn.execute(ADD, [set_id])
-        row = conn.execute(LOCK, [set_id]).fetchone()
+
+    def is_ours(row: tuple[Any, ...] | None) -> bool:
         assert row is not None
-        (holder, named, left) = row
-        is_ours = holder == str(owner) or (named == owner and has_waited)
-        if holder.isdecimal() and not (left < 0 and is_ours):
+        holder, named, left = row
+        may_have = holder == str(owner) or (named == owner and has_waited)
+        return not holder.isdecimal() or (left < 0 and may_have)
+
+    conn.execute(ADD, [set_id])
+    if not is_ours(conn.execute(LOOK, [set_id]).fetchone()):
+        return None  # without a lock: whoever serves it must not wait for us
+    with conn.transaction():
+        if not is_ours(conn.execute(LOCK, [set_id]).fetchone()):
             return None
         found = conn.execute(NEXT_EPOCH).fetchone()
         assert found is not None

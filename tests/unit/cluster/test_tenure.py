@@ -388,6 +388,17 @@ def test_a_set_that_nobody_may_take_needs_no_lease() -> None:
     assert [lost.reason for lost in tenure.expire(1003.0)] == ["neither lease nor hold"]
 
 
+def test_who_was_stopped_tells_until_when_it_served() -> None:
+    tenure = Tenure(ONE, 0.0)
+    tenure.set_rivals({SET: TWO})
+    order = tenure.take(SET, 0.0)
+    assert order is not None
+    tenure.taken(order, 5)
+    tenure.renewed(tenure.renew(10.0), [])  # it wakes up, and hears at once that the set is taken
+    (lost,) = tenure.expire(10.1)
+    assert (lost.until, lost.reason) == (LEASE - MARGIN, "another node has taken it")
+
+
 def test_a_lease_that_another_node_has_ends_at_once() -> None:
     tenure = Tenure(ONE, 0.0)
     order = tenure.take(SET, 0.0)

@@ -236,3 +236,15 @@ def test_a_stuck_write_of_a_node_that_is_gone_is_broken_off(conn: leases.Conn, m
             driver.execute("SELECT 1").fetchone()
     stuck.invalidate()
     old.close()
+
+
+def test_who_serves_is_not_held_up_by_others_who_would_like_to(
+    conn: leases.Conn, postgresql: Database
+) -> None:
+    epoch = leases.take(conn, ONE, ONE, TWO, has_waited=False)
+    assert epoch is not None
+    with leases.connect(postgresql.url) as writing, writing.transaction():
+        writing.execute(*leases.fence([(ONE, epoch)]))
+        begun = time.monotonic()
+        assert leases.take(conn, ONE, TWO, ONE, has_waited=True) is None
+        assert time.monotonic() - begun < 0.2
