@@ -116,6 +116,7 @@ class Member:
             serving=self.serving,
             services=self.services,
             links=links,
+            alarms=self.alarms,
         )
         self.monitor = DataMonitor(
             self._checks(),

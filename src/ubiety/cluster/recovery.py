@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ubiety.clock import Clock
 from ubiety.cluster import services
+from ubiety.cluster.alarms import FAILED, FAILOVER, Alarms
 from ubiety.cluster.redundancy import AIMS, Aim, Redundancy
 from ubiety.cluster.serving import Serving
 from ubiety.cluster.states import (
@@ -122,6 +123,8 @@ SETTINGS = (
     MONITOR_AUTHENTICATION,
 )
 
+COVERING = frozenset({State.TAKING_OVER, State.BACKUP, State.BACKUP_ACTIVATED, State.FALLING_BACK})
+"""States in which a node serves its peer's people, or is about to."""
 TURN = 0.25
 """The longest time between two looks at everything (seconds)."""
 WRITE_SECONDS = 5.0
@@ -183,6 +186,7 @@ class Recovery:
         serving: Serving,
         services: ServicesHealth,
         links: Links | None,
+        alarms: Alarms,
     ) -> None:
         """``was``: the state of this node that was written down before this start."""
         self.node_id = node_id
@@ -196,6 +200,7 @@ class Recovery:
         self._serving = serving
         self._services = services
         self._links = links
+        self._alarms = alarms
         self._down_since: float | None = None
         self._were_up = False
         self._made_at = clock.monotonic()
@@ -407,6 +412,19 @@ class Recovery:
     def _announce(self, heartbeat: Heartbeat) -> None:
         self._say(heartbeat)
         self._write_down()
+        self._tell_alarms()
+
+    def _tell_alarms(self) -> None:
+        if self.state in COVERING:
+            name_of, reason = self._topology().name_of, self.reason.value
+            text = f"{name_of(self.node_id)} serves the people of {name_of(self.peer_id)} as well: {reason}."
+            self._alarms.begin(FAILOVER, text)
+        else:
+            self._alarms.end(FAILOVER)
+        if self.state is State.FAILED:
+            self._alarms.begin(FAILED, f"The redundancy group is in failed mode: {self.reason.value}.")
+        else:
+            self._alarms.end(FAILED)
 
     async def _take_over(self, set_id: int, core: Redundancy) -> None:
         began, is_taken = self._clock.monotonic(), False

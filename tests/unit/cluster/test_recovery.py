@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 from ubiety.clock import SystemClock
 from ubiety.cluster import recovery as recovery_module
 from ubiety.cluster import topology
+from ubiety.cluster.alarms import FAILED, FAILOVER, Alarms
 from ubiety.cluster.bus import LocalBus
 from ubiety.cluster.control import ControlCenter, Hooks
 from ubiety.cluster.links import NodeLinks
@@ -51,6 +52,7 @@ class Member:
         self.epochs: list[int] = []
         hooks = {name: Hooks(self._start(name), _done) for name in (ROUTER, PRESENCE_ENGINE)}
         self.center = ControlCenter(hooks, self.database, SystemClock(), asyncio.create_task, print)
+        self.alarms = Alarms(self.database, SystemClock())
         node = self.database.read_now(nodes.load, node_id)
         assert node is not None
         self.recovery = Recovery(
@@ -65,6 +67,7 @@ class Member:
             serving=Serving(self.tenures, self.homes, [], self.epochs.append),
             services=self.center,
             links=self.links,
+            alarms=self.alarms,
         )
 
     def _start(self, name: str):  # type: ignore[no-untyped-def]
@@ -174,6 +177,7 @@ async def test_failover_and_fallback_by_hand(pair: Pair) -> None:
     one.recovery.ask(Request.FAILOVER)
     await pair.until((State.IDLE, Reason.ADMIN), (State.BACKUP, Reason.ADMIN))
     assert pair.here() == (set(), {ONE, TWO})
+    assert two.alarms.current[FAILOVER].text == "south serves the people of north as well: On Admin Request."
     await until(lambda: one.center.critical_down() == [ROUTER, PRESENCE_ENGINE], 5, one.center.critical_down)
     await until(lambda: one.written == ("Idle", "On Admin Request"), 2, lambda: one.written)
     assert two.written == ("Running in Backup Mode", "On Admin Request")
@@ -181,6 +185,7 @@ async def test_failover_and_fallback_by_hand(pair: Pair) -> None:
     await pair.until(NORMAL, NORMAL)
     assert pair.here() == ({ONE}, {TWO})
     assert one.center.critical_down() == []
+    assert two.alarms.current == {}
     assert one.epochs == sorted(one.epochs)
 
 
@@ -230,6 +235,7 @@ async def test_services_that_do_not_start_again(pair: Pair) -> None:
     failed = (State.FAILED, Reason.START_FAILED)
     await pair.until(failed, failed)
     assert two.homes.here == {ONE, TWO}
+    assert "Start of Critical Services Failed" in one.alarms.current[FAILED].text
     one.broken = set()
     two.recovery.ask(Request.RECOVER)
     await pair.until(NORMAL, NORMAL)
