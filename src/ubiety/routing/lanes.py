@@ -47,7 +47,7 @@ class Waiting:
         self.size = len(stanza.payload) + OVERHEAD_BYTES
         self.node = 0  # to which it was sent, 0 while it is held
         self.is_again = False  # somebody may have it already
-        self.doubts: list[int] = []  # numbers of rows that a broken connection may have written
+        self.doubts: list[int] | None = None  # numbers of rows that a broken connection may have written
 
 
 class Lane:

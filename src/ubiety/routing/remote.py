@@ -211,7 +211,7 @@ class RemoteNodes:
         self._remove(waiting)
         if waiting.doubts and not lane.is_locked:
             # It reached its home, and yet a row may have been written here: the home has it deleted.
-            lane.stored.update((waiting.token, number) for number in waiting.doubts[-1:])
+            lane.stored[waiting.token] = waiting.doubts[-1]
             self._stall(lane)
         if lane.is_stalled:
             self.go_on(lane)

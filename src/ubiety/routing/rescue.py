@@ -113,19 +113,20 @@ class Rescue:
         if not batch:
             return
         rows = [self._stray(waiting) for waiting in batch]
+        doubts = [len(row.doubts) for row in rows]
         try:
             written = await self._database.write_open(strays.insert, rows)
         except CommitUnknown:
             raise
         except StoreError:
-            for waiting in batch:
-                waiting.doubts.clear()
+            for row, known in zip(rows, doubts, strict=True):
+                del row.doubts[known:]  # of this try nothing is there
             raise
         for waiting, number in zip(batch, written.numbers, strict=True):
             lane = waiting.lane
             lane.stored[waiting.token] = number
             lane.grant = (node, written.grant) if node is not None else None
-            waiting.doubts.clear()
+            waiting.doubts = None
             if sender.is_waiting(waiting):
                 sender.settle(waiting, DELIVERED)
         sender.stored += len(batch)
@@ -133,6 +134,8 @@ class Rescue:
 
     def _stray(self, waiting: Waiting) -> Stray:
         person, stanza = waiting.lane.person, waiting.stanza
+        if waiting.doubts is None:
+            waiting.doubts = []
         by = person.jid.bare_jid().xml.encode()
         stanza_id = b"<stanza-id xmlns='urn:xmpp:sid:0' by='%b' id='%b'/>" % (by, NUMBER)
         return Stray(

@@ -17,10 +17,10 @@ from ubiety.routing.remote_home import ROW, RemoteOrigin, read_mark
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Delivered, Pending, Refused, Settled, Verdict, refuse
 from ubiety.stanza import Stanza, parse_stanza
-from ubiety.store import strays, users
+from ubiety.store import policy, strays
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
-from ubiety.users import archive
+from ubiety.users import archive, policy_changes
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.messages import ORIGIN_ID, origin_id
@@ -41,9 +41,6 @@ class People(Protocol):
 
     def when_loaded(self, person: Person, fn: Callable[[User | None], None]) -> bool:
         """Call ``fn`` with the actor once there is one; False: too much waits already."""
-
-    def policy_of(self, login: users.Login) -> Policy | None:
-        """Return a person's policy."""
 
 
 class Elsewhere:
@@ -120,23 +117,21 @@ class Elsewhere:
 
     async def refusals(self, messages: list[tuple[Person, Stanza]]) -> list[Refused | None]:
         """Return what recipients served elsewhere would refuse, by their policies. Raises StoreError."""
-        policies: dict[int, Policy | None] = {}
-        for person, _ in messages:
-            if person.address_id not in policies:
-                login = await self._context.database.read(users.load_login, person.address_id)
-                policies[person.address_id] = self._people.policy_of(login) if login is not None else None
+        ids = {person.user_id for person, _ in messages}
+        stored = await self._context.database.read(lambda conn: {one: policy.load(conn, one) for one in ids})
+        policies = {one: policy_changes.make_policy(self._context, rows) for one, rows in stored.items()}
         return [
             refuse("service-unavailable")
-            if self._is_kept_out(policies[person.address_id], person, stanza)
+            if self._is_kept_out(policies[person.user_id], person, stanza)
             else None
             for person, stanza in messages
         ]
 
-    def _is_kept_out(self, policy: Policy | None, person: Person, stanza: Stanza) -> bool:
+    def _is_kept_out(self, rules: Policy | None, person: Person, stanza: Stanza) -> bool:
         sender = stanza.from_
-        if policy is None or sender is None or sender.bare == person.jid.bare or not sender.local:
+        if rules is None or sender is None or sender.bare == person.jid.bare or not sender.local:
             return False
-        return not policy.allows(sender)  # XEP-0191 §3.2
+        return not rules.allows(sender)  # XEP-0191 §3.2
 
     def go_on_in(self, epoch: int) -> None:
         """Number messages in this epoch from now on, unless the present one is greater."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from ubiety.conditions import StanzaError
 from ubiety.jid import Jid, JidError
 from ubiety.routing.homes import Person
+from ubiety.routing.remote_home import RemoteOrigin
 from ubiety.routing.sessions import Edge, Session
 from ubiety.routing.verdict import DELIVERED, Pending, Verdict, refuse
 from ubiety.stanza import Stanza
@@ -116,11 +117,8 @@ class Users:
 
         def deliver(user: User | None) -> None:
             if user is None:
-                pending.settle(
-                    refuse("resource-constraint", "The database does not answer. Try again later.")
-                )
-                return
-            if origin is not None:
+                verdict = self._without_actor(person, stanza, origin)
+            elif origin is not None:
                 origin.inbound, current = seq, origin.inbound
                 verdict = self._deliver(user, stanza, origin)
                 origin.inbound = current
@@ -134,6 +132,14 @@ class Users:
         if not self.when_loaded(person, deliver):
             return refuse("resource-constraint", "The server is busy. Try again later.")
         return pending
+
+    def _without_actor(self, person: Person, stanza: Stanza, origin: Origin | None) -> Verdict:
+        """A person could not be loaded: the database is away, or another node serves them by now."""
+        elsewhere = self.elsewhere
+        is_ours = self._context.homes.is_here(person)
+        if elsewhere is None or is_ours or isinstance(origin, RemoteOrigin):
+            return refuse("resource-constraint", "The database does not answer. Try again later.")
+        return elsewhere.send(person, stanza, origin)
 
     def when_loaded(self, person: Person, fn: Callable[[User | None], None]) -> bool:
         """Call ``fn`` with a person's actor, behind what waits for it already; None: it cannot be loaded.

@@ -278,6 +278,15 @@ class Nodes(Account):
             await self.pause(3)
         await self.calm()
 
+    async def run(self, seconds: float) -> None:
+        """Let time pass without waiting for the database."""
+        for _ in range(round(seconds / STEP)):
+            self.clock.advance(STEP)
+            for node in self.nodes.values():
+                node.links.turn(tick=True)
+                node.elsewhere.nodes.look()
+            await asyncio.sleep(0.005)
+
     # -- what happens ----------------------------------------------------------------------------------
 
     async def kill(self, node_id: int) -> None:

@@ -1,5 +1,8 @@
 """Messages between nodes: nothing acknowledged is lost, order holds, each comes once (design.md §2)."""
 
+import asyncio
+
+from tests.postgres import Postgres
 from tests.unit.rig import Device
 from tests.unit.routing.nodes import Nodes
 from tests.unit.users.place import DOMAIN
@@ -194,3 +197,47 @@ async def test_a_message_that_arrives_after_its_row_is_not_delivered_again(nodes
     assert [data for data in bob.wire.unread if data.startswith(b"<message")] == written
     assert await nodes.finish() == 1
     assert nodes.repeats == 0
+
+
+async def test_without_a_database_messages_wait_and_are_written_later(own_postgres: Postgres) -> None:
+    nodes = Nodes(own_postgres.make_database())
+    await nodes.advance(1)
+    ann, _bob = await two(nodes)
+    nodes.cut.add(frozenset((1, 2)))
+    ann.write_to(BOB)
+    await asyncio.to_thread(own_postgres.stop, "immediate")
+    await nodes.run(6)
+    ann.write_to(BOB)
+    ann.request()
+    ann.read()
+    assert ann.h == 1, "nothing is acknowledged"
+    await asyncio.to_thread(own_postgres.start)
+    for _ in range(100):
+        await nodes.run(0.5)
+        ann.request()
+        ann.read()
+        if ann.h == 3:
+            break
+    assert ann.h == 3, "both are written"
+    assert nodes.nodes[1].elsewhere.nodes.waiting_bytes == 0
+    assert await nodes.finish() == 2
+    assert shown(nodes, BOB) == [1, 2]
+    await nodes.close()
+
+
+async def test_without_a_database_messages_go_on_between_nodes(own_postgres: Postgres) -> None:
+    nodes = Nodes(own_postgres.make_database())
+    await nodes.advance(1)
+    ann, bob = await two(nodes)
+    await asyncio.to_thread(own_postgres.stop, "immediate")
+    ann.write_to(BOB)
+    await nodes.run(0.2)
+    bob.read()
+    bob.acknowledge()
+    await nodes.run(0.2)
+    ann.request()
+    ann.read()
+    assert ann.h == 2, "settled by the recipient's own acknowledgement"
+    await asyncio.to_thread(own_postgres.start)
+    assert await nodes.finish() == 1
+    await nodes.close()
