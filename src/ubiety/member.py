@@ -15,7 +15,7 @@ from ubiety.cluster.control import ControlCenter, Hooks
 from ubiety.cluster.health import Facts, Health, judge
 from ubiety.cluster.links import NodeLinks
 from ubiety.cluster.monitor import Check, DataMonitor
-from ubiety.cluster.recovery import Recovery
+from ubiety.cluster.recovery import Recovery, Refused
 from ubiety.cluster.services import (
     ADMIN,
     CONFIG_MANAGER,
@@ -27,10 +27,12 @@ from ubiety.cluster.services import (
     Kind,
 )
 from ubiety.cluster.serving import Serving, Whereabouts
+from ubiety.cluster.states import Request, State
 from ubiety.cluster.tenures import AlwaysServing, PeopleFence, Tenures
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config, bus_servers
 from ubiety.net.bus import NatsBus
+from ubiety.net.drain import HandOverError
 from ubiety.net.listeners import Listeners
 from ubiety.net.service import C2sService
 from ubiety.routing.links import Links
@@ -47,6 +49,8 @@ BUS_ID = "main"
 START_SECONDS = 15.0
 """Clients are let in after so long even when nobody is served here: they may belong to other nodes."""
 LOOK_SECONDS = 0.02
+HAND_OVER_SECONDS = 10.0
+"""Time until a hand-over must have begun."""
 
 
 class Bus:
@@ -161,6 +165,28 @@ class Member:
         await self.services.close()
         if isinstance(self.tenures, Tenures):
             await self.tenures.stop()
+
+    async def hand_over(self) -> None:
+        """Give all people to the other node of the group, as an administrator's fail-over does.
+
+        Nothing is done where high availability is off: they stay this node's. Raises HandOverError.
+        """
+        recovery, homes = self.recovery, self._context.homes
+        if not recovery.is_enabled or not homes.here:
+            return
+        try:
+            recovery.ask(Request.FAILOVER)
+        except Refused as refused:
+            raise HandOverError(str(refused)) from None
+        before = recovery.state
+        has_begun = False
+        deadline = self._context.clock.monotonic() + HAND_OVER_SECONDS
+        while homes.here or recovery.state is State.FAILING_OVER:
+            is_back = has_begun and recovery.state in (before, State.FAILED)
+            if is_back or (not has_begun and self._context.clock.monotonic() > deadline):
+                raise HandOverError("The other node has not taken over. See: ubiety utils ha status")
+            has_begun = has_begun or recovery.state is not before
+            await asyncio.sleep(LOOK_SECONDS)
 
     @property
     def health(self) -> Health:

@@ -140,8 +140,38 @@ class Certificates(Protocol):
         """Reads the files again."""
 
 
+class Drain(Protocol):
+    """Empties this node before it is stopped."""
+
+    @property
+    def step(self) -> str:
+        """How far it is: serving, handing over, closing clients, drained, failed."""
+
+    @property
+    def problem(self) -> str:
+        """Why it failed."""
+
+    @property
+    def clients(self) -> int:
+        """How many clients are connected here."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens by itself."""
+
+    def start(self, rate: float | None = None) -> None:
+        """Begins, or follows another rate: clients a second."""
+
+    async def cancel(self) -> None:
+        """Lets clients in again."""
+
+
 class Node(Protocol):
     """The node as operations see it."""
+
+    @property
+    def drain(self) -> Drain:
+        """Empties this node."""
 
     @property
     def config(self) -> Config:

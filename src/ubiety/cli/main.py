@@ -5,7 +5,18 @@ import sys
 import typer
 
 from ubiety import __version__
-from ubiety.cli import cluster, familiar, installation, node, nodes, people, policy, redundancy, services
+from ubiety.cli import (
+    cluster,
+    draining,
+    familiar,
+    installation,
+    node,
+    nodes,
+    people,
+    policy,
+    redundancy,
+    services,
+)
 from ubiety.cli.client import CommandError
 from ubiety.cli.output import console, print_line
 from ubiety.config import ConfigError
@@ -20,6 +31,7 @@ app = typer.Typer(
 )
 for command in (node.serve, node.status, node.check, node.announce):
     app.command(command.__name__)(command)
+nodes.node_app.command("drain")(draining.drain)
 for group in (
     people.app,
     policy.app,

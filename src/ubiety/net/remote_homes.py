@@ -82,18 +82,23 @@ class RemoteHomes:
             raise HomeMissing
         deadline = self._loop.time() + TAKE_OVER_SECONDS
         has_waited = False
-        while (node_id := self._reachable(person.set_id)) is None:
+        while person.user_id in self._homes.moving or (node_id := self._reachable(person.set_id)) is None:
+            has_waited = True
+            if person.set_id in self._homes.leaving:
+                deadline = self._loop.time() + TAKE_OVER_SECONDS  # from when it has left
             left = deadline - self._loop.time()
             if left <= 0:
                 raise HomeMissing
-            has_waited = True
             await self._wait_for(person.set_id, left)
         if has_waited:
             await self._turn()  # all of them wake at once
         return node_id
 
     def _server_of(self, set_id: int) -> int | None:
-        return self._homes.node_id if set_id in self._homes.here else self._homes.serving.get(set_id)
+        homes = self._homes
+        if set_id in homes.here:
+            return None if set_id in homes.leaving else homes.node_id
+        return homes.serving.get(set_id)
 
     def _reachable(self, set_id: int) -> int | None:
         node_id = self._server_of(set_id)
@@ -124,7 +129,8 @@ class RemoteHomes:
 
     async def local_home(self, person: Person) -> ClientHome | None:
         """Return this node as a person's home, None when it is not."""
-        return await self._open_here(person) if self._homes.is_here(person) else None
+        is_here = self._homes.is_here(person) and person.set_id not in self._homes.leaving
+        return await self._open_here(person) if is_here else None
 
     def open(self, node_id: int, session: RemoteSession) -> HomeNode:
         """Give a session a number at a node."""

@@ -5,6 +5,7 @@ import secrets
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import NamedTuple, Protocol
@@ -12,7 +13,7 @@ from typing import NamedTuple, Protocol
 from ubiety.directory.passwords import ITERATIONS
 from ubiety.net.admission import Admission
 from ubiety.net.certificates import Certificates
-from ubiety.net.farewell import CLOSE_RATE, Farewells
+from ubiety.net.farewell import CLOSE_RATE, STEP_SECONDS, Farewells
 from ubiety.net.home import ClientHome, ClientSession, LocalHome
 from ubiety.net.pacing import LOGIN_RATE, Backoff, Pace
 from ubiety.net.pause import Pause
@@ -80,7 +81,16 @@ SEE_OTHER_HOST = Setting(
 )
 ALL = (TLS_REQUIRED, CHANNEL_BINDING, REGISTRATION, STANZA_BYTES, NEGOTIATION_SECONDS)
 """What a stream is negotiated with."""
-SETTINGS = (*ALL, SEE_OTHER_HOST, CLOSE_RATE)
+DRAIN_RATE = Setting(
+    "cluster.drain_rate",
+    int,
+    200,
+    "clients per second",
+    "Streams closed per second when a node is drained.",
+    minimum=1,
+    maximum=100_000,
+)
+SETTINGS = (*ALL, SEE_OTHER_HOST, CLOSE_RATE, DRAIN_RATE)
 
 SWEEP_SECONDS = 1.0
 SWEEP_SHARES = 20
@@ -92,6 +102,7 @@ ANSWER_SECONDS = 30.0
 MAX_LOGIN_WAIT = 30.0
 LOGINS_AT_ONCE = 64
 """Logins that wait for the database or for hashing at which nobody else is let in."""
+DRAINED = "This node is emptied before it is stopped. Connect again: another node takes you."
 STOP_SECONDS = 2.0
 """Time that clients have to take our last words when the node stops."""
 
@@ -187,6 +198,9 @@ class C2sService:
         self._unflushed: list[Connection] = []
         self._checking = 0  # logins that wait for the database, or for a password to be hashed
         self.is_draining = False
+        """Whether nobody new comes in, because this node is to be emptied."""
+        self.drain_rate = 0.0
+        """Clients closed a second while this node is drained."""
         self.admission = Admission(
             loop, context.settings, context.counters, lambda: self._checking >= LOGINS_AT_ONCE
         )
@@ -400,9 +414,7 @@ class C2sService:
 
     async def _home_of(self, person: Person, row: rows.Login | None) -> ClientHome:
         homes = self.context.homes
-        if person.set_id in homes.leaving:
-            raise LoginRefused("temporary-auth-failure", MISSING)
-        if homes.is_here(person):
+        if homes.is_here(person) and person.set_id not in homes.leaving:
             return LocalHome(self.users, await self.users.load(person, row), self.context.counters)
         if self.remote_homes is None or person.set_id == NOBODY:
             raise LoginRefused("temporary-auth-failure", "This account is assigned to no node.")
@@ -469,7 +481,22 @@ class C2sService:
         )
 
     async def close_clients(self, text: str) -> None:
-        """Close the streams of all clients that are connected here."""
+        """Close the streams of all clients that are connected here; at a pace while this node is drained."""
+        if self.is_draining:
+            await self.drain()
+        await self._close_at_once(text)
+
+    async def drain(self) -> None:
+        """Close clients at the rate of the drain, until none is left or ``is_draining`` is taken back."""
+        farewells = Farewells(self.loop, lambda: self.drain_rate)
+        while self.is_draining and self._connections:
+            if not len(farewells):
+                for connection in list(self._connections):
+                    farewells.add(partial(connection.close, "system-shutdown", DRAINED))
+            await asyncio.sleep(STEP_SECONDS)
+        farewells.stop()
+
+    async def _close_at_once(self, text: str) -> None:
         for connection in list(self._connections):
             connection.close("system-shutdown", text)
         deadline = self.loop.time() + STOP_SECONDS
@@ -487,5 +514,5 @@ class C2sService:
         self.farewells.stop()
         if self.remote_edges is not None:
             self.remote_edges.stop()
-        await self.close_clients(text)
+        await self._close_at_once(text)
         self.hashing.shutdown(wait=False, cancel_futures=True)

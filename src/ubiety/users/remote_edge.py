@@ -205,10 +205,11 @@ class RemoteEdges:
         return edge
 
     def _person(self, address_id: int) -> Person | None:
-        person = self._context.homes.at(address_id)
-        if person is None or not person.enabled or not self._context.homes.is_here(person):
+        homes = self._context.homes
+        person = homes.at(address_id)
+        if person is None or not person.enabled or not homes.is_here(person):
             return None
-        return person
+        return None if person.set_id in homes.leaving else person
 
     def _bind_requested(self, node: EdgeNode, item: Item) -> None:
         _, conn, address_id, resource, remote_address, secured_by = item

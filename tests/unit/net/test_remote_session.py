@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.harness.client import SM, Client, Ledger, SaslFailedError
+from tests.harness.wire import ConnectionGoneError
 from tests.unit.net.cluster import BACKUP, EDGE, HOME, Cluster, Node, eventually, running
 from ubiety.net import remote_homes
+from ubiety.net.drain import Drain, HandOverError
+from ubiety.net.listeners import Listeners
+from ubiety.net.service import SEE_OTHER_HOST
 from ubiety.users import remote_edge
 
 PEOPLE = ("ann", "bob")
@@ -399,3 +403,83 @@ async def test_stopping_home_tells_its_clients(cluster: Cluster, home: Node, edg
     ann = await edge.sign_in("ann", managed=True)
     await home.stop()
     assert (await ann.wire.expect_tag("error")).condition() == "system-shutdown"
+
+
+async def test_client_is_sent_to_its_home_only_after_it_has_logged_in(home: Node, edge: Node) -> None:
+    """RFC 6120 §4.9.3.19, where the setting says so and the address is known."""
+    edge.service.address_of = {HOME: "node1.example.org:5222"}.get  # type: ignore[assignment]
+    ann = await edge.sign_in("ann")
+    await ann.close()
+    edge.place.set(SEE_OTHER_HOST, True)
+    stranger = edge.client("ann")
+    stranger.password = "wrong"
+    with pytest.raises(SaslFailedError, match="not-authorized"):
+        await stranger.login("none")
+    again = edge.client("ann")
+    await again.connect("none")
+    await again.authenticate()
+    with pytest.raises(ConnectionGoneError):
+        await again.bind()
+    error = await again.wire.expect_tag("error")
+    assert error.condition() == "see-other-host"
+    assert (
+        error.need("see-other-host", "urn:ietf:params:xml:ns:xmpp-streams").text == "node1.example.org:5222"
+    )
+    bob = await home.sign_in("bob")
+    assert await bob.is_served()
+
+
+async def test_drain_hands_over_then_closes_clients_at_a_pace(
+    cluster: Cluster, home: Node, edge: Node
+) -> None:
+    clients = [await edge.sign_in("ann", f"r{number}") for number in range(12)]
+    order: list[str] = []
+
+    async def hand_over() -> None:
+        order.append(f"handed over with {len(edge.service)} clients")
+
+    drain = Drain(edge.service, Listeners(), hand_over, edge.place.spawn)
+    drain.start(20)
+    await eventually(lambda: drain.is_over, "the drain to end")
+    assert order == ["handed over with 12 clients"]
+    assert drain.step == "drained"
+    assert drain.clients == 0
+    for client in clients:
+        assert (await client.wire.expect_tag("error")).condition() == "system-shutdown"
+    with pytest.raises((ConnectionGoneError, OSError)):
+        await edge.sign_in("ann")
+    await drain.cancel()
+    ann = await edge.sign_in("ann")
+    assert await ann.is_served()
+
+
+async def test_drain_takes_its_time_and_can_be_cancelled(cluster: Cluster, home: Node, edge: Node) -> None:
+    for number in range(10):
+        await edge.sign_in("ann", f"r{number}")
+
+    async def hand_over() -> None:
+        return None
+
+    drain = Drain(edge.service, Listeners(), hand_over, edge.place.spawn)
+    began = asyncio.get_running_loop().time()
+    drain.start(10)
+    await eventually(lambda: drain.clients == 7, "three clients to be closed")
+    assert 0.25 < asyncio.get_running_loop().time() - began < 3
+    await drain.cancel()
+    assert drain.step == "serving"
+    left = drain.clients
+    await asyncio.sleep(0.3)
+    assert drain.clients == left > 4
+
+
+async def test_drain_fails_when_nobody_takes_the_people(cluster: Cluster, home: Node, edge: Node) -> None:
+    ann = await home.sign_in("ann")
+
+    async def hand_over() -> None:
+        raise HandOverError("The other node does not answer.")
+
+    drain = Drain(home.service, Listeners(), hand_over, home.place.spawn)
+    drain.start()
+    await eventually(lambda: drain.is_over, "the drain to end")
+    assert (drain.step, drain.problem) == ("failed", "The other node does not answer.")
+    assert await ann.is_served()
