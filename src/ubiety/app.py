@@ -22,6 +22,7 @@ from ubiety.admin.credentials import make_keys
 from ubiety.admin.live import LivePolicies, LiveSessions
 from ubiety.admin.problems import Problem
 from ubiety.admin.server import ApiServer
+from ubiety.admin.starting import Front
 from ubiety.admin.system import AUDIT_DAYS, LOG_LEVEL
 from ubiety.clock import SystemClock
 from ubiety.cluster import directory
@@ -30,7 +31,7 @@ from ubiety.cluster.bus import BusError
 from ubiety.cluster.changes import Changes
 from ubiety.cluster.control import ControlCenter
 from ubiety.cluster.health import Health
-from ubiety.cluster.monitor import DataMonitor
+from ubiety.cluster.monitor import DataMonitor, wait_for_database
 from ubiety.cluster.moving import Moving
 from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import Topology, TopologyCopy
@@ -108,6 +109,9 @@ class Node:
         self.drain: Drain
         self._bus: Bus | None = None
         self._api = ApiServer(self.clock)
+        self._front = Front(lambda: self.health)
+        self._waits_for = "The node is starting."
+        """What keeps the node from being composed; empty: it is."""
         self._on_stop: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._ports: dict[str, int] = {}
@@ -122,14 +126,17 @@ class Node:
         """
         self._lock = _lock(self.config.lock_file)
         self.database = Database(self.config.url, application=APPLICATION + self.config.node)
-        await asyncio.get_running_loop().run_in_executor(None, self.database.migrate)
+        self._alarms = Alarms(self.database, self.clock)
+        await self._api.listen_local(self._front, self.config.control_socket)
+        await self._open_database()
         await self._load()
         self.certificates.open(self._domains)
         await self._compose()
         if self._bus is not None:
             await self._bus.start()
             self._meet(self.topology.value)
-        await self._api.listen_local(trust_local(self._app), self.config.control_socket)
+        self._front.show(trust_local(self._app))
+        self._waits_for = ""
         await self.member.start()
         await self.member.open()
         self._ports = {**self._listeners.ports, **self._web.ports}
@@ -139,6 +146,20 @@ class Node:
         self._spawn(self._count())
         self._spawn(self._watch_certificate())
         event("node_started", version=__version__, node=self.config.node, ports=self._ports)
+
+    async def _open_database(self) -> None:
+        """Bring the tables to the newest form. A node of a cluster waits for its database."""
+
+        async def migrate() -> None:
+            await asyncio.get_running_loop().run_in_executor(None, self.database.migrate)
+
+        def waits_for(text: str) -> None:
+            self._waits_for = text
+
+        if self.config.bus_url:
+            await wait_for_database(migrate, self._alarms, self.clock, waits_for)
+        else:
+            await migrate()
 
     async def _load(self) -> None:
         await self._register()
@@ -264,7 +285,9 @@ class Node:
             changes=self.changes,
             bus=self._bus,
             hooks=client_hooks(self.context, self.users, service, self._listeners),
+            alarms=self._alarms,
             web=self._web,
+            drop_web=self._api.drop_network,
         )
 
     def _join(self, links: Links) -> None:
@@ -318,6 +341,11 @@ class Node:
     # -- what operations see ---------------------------------------------------------------------
 
     @property
+    def is_composed(self) -> bool:
+        """Whether all parts are there, started or not."""
+        return not self._waits_for
+
+    @property
     def links(self) -> Links | None:
         """The way to the other nodes; None where there is but one."""
         return self.context.links
@@ -345,6 +373,8 @@ class Node:
     @property
     def health(self) -> Health:
         """Return whether a load balancer may send clients here."""
+        if self._waits_for:
+            return Health(False, "starting", self._waits_for)
         return self.member.health
 
     @property
@@ -483,7 +513,8 @@ async def _serve(config: Config, ready: Callable[[Node], Coroutine[Any, Any, Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    await node.start()
+    if not await _start(node, stopping):
+        return 0
     _calm_collector()
     watchdog = Watchdog(loop)
     watchdog.start()
@@ -494,6 +525,22 @@ async def _serve(config: Config, ready: Callable[[Node], Coroutine[Any, Any, Non
         watchdog.stop()
         await node.stop()
     return 0
+
+
+async def _start(node: Node, stopping: asyncio.Event) -> bool:
+    """Start the node; it may wait long for its database, and is stopped all the same."""
+    loop = asyncio.get_running_loop()
+    starting, stopped = loop.create_task(node.start()), loop.create_task(stopping.wait())
+    await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if starting.done():
+        starting.result()
+        return True
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    if node.is_composed:
+        await node.stop()
+    return False
 
 
 def run(config: Config, ready: Callable[[Node], Coroutine[Any, Any, None]]) -> int:

@@ -4,7 +4,7 @@ Below ``app.py``, which makes the node itself. A node alone on SQLite has the sa
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,8 +14,8 @@ from ubiety.cluster.changes import Changes
 from ubiety.cluster.control import ControlCenter, Hooks
 from ubiety.cluster.health import Facts, Health, judge
 from ubiety.cluster.links import NodeLinks
-from ubiety.cluster.monitor import Check, DataMonitor
-from ubiety.cluster.recovery import Recovery, Refused
+from ubiety.cluster.monitor import DataMonitor
+from ubiety.cluster.recovery import MONITOR_AUTHENTICATION, Recovery, Refused
 from ubiety.cluster.services import (
     ADMIN,
     CONFIG_MANAGER,
@@ -36,7 +36,6 @@ from ubiety.net.drain import HandOverError
 from ubiety.net.listeners import Listeners
 from ubiety.net.service import C2sService
 from ubiety.routing.links import Links
-from ubiety.store import replication
 from ubiety.store.database import Database
 from ubiety.store.nodes import NodeRow
 from ubiety.telemetry import Counters
@@ -89,9 +88,14 @@ class Member:
         changes: Changes,
         bus: Bus | None,
         hooks: Mapping[str, Hooks],
+        alarms: Alarms,
         web: Listeners,
+        drop_web: Callable[[], Awaitable[None]],
     ) -> None:
-        """``hooks``: of the services that clients see (``net.control.client_hooks``); ``web``: of the API."""
+        """``hooks``: of the services that clients see (``net.control.client_hooks``).
+
+        ``web``: the listeners of the API; ``drop_web`` closes its connections.
+        """
         database, clock = context.database, context.clock
         links = bus.links if bus is not None else None
         self.node_id = row.id
@@ -102,12 +106,17 @@ class Member:
         self._changes = changes
         self.tenures = _make_tenures(row, config, database, links)
         self.serving = Serving(self.tenures, context.homes, [HomedPeople(context, users)], context.set_epoch)
-        self.alarms = Alarms(database, clock)
+        self.alarms = alarms
         self.alarms.node_id = row.id
         self._peers = monitor.Peers(self.alarms)
         self.services = ControlCenter(
-            {**hooks, **self._own_hooks(web)}, database, clock, context.spawn, context.settings.restarted
+            {**hooks, **self._own_hooks(web, drop_web)},
+            database,
+            clock,
+            context.spawn,
+            context.settings.restarted,
         )
+        self.services.is_authentication_critical = lambda: context.settings.get(MONITOR_AUTHENTICATION)
         self.recovery = Recovery(
             node_id=row.id,
             boot=boot,
@@ -123,7 +132,7 @@ class Member:
             alarms=self.alarms,
         )
         self.monitor = DataMonitor(
-            self._checks(),
+            monitor.database_checks(database, config.replica_url, context.settings),
             self.alarms,
             clock,
             self._hold_back,
@@ -144,7 +153,9 @@ class Member:
             self.tenures.start()
             await self.tenures.wait_for_own(self.node_id, self._name)
         await self.services.open(self.node_id)
-        await self.services.start_wanted(Kind.NETWORK)
+        if self.services.find(DATA_MONITOR).is_wanted:
+            self._hold_back("The data monitor has not looked yet.")
+        _raise_first(self.services, await self.services.start_wanted(Kind.NETWORK))
         self._topology.watch(lambda _: self.recovery.look())
 
     async def open(self) -> None:
@@ -155,7 +166,7 @@ class Member:
         deadline = clock.monotonic() + START_SECONDS
         while not self.recovery.is_settled and clock.monotonic() < deadline:
             await asyncio.sleep(LOOK_SECONDS)
-        await self.services.start_wanted(Kind.FEATURE)
+        _raise_first(self.services, await self.services.start_wanted(Kind.FEATURE))
         self._is_up = True
         self.recovery.look()
 
@@ -206,9 +217,10 @@ class Member:
 
     # -- parts ---------------------------------------------------------------------------------------
 
-    def _own_hooks(self, web: Listeners) -> dict[str, Hooks]:
+    def _own_hooks(self, web: Listeners, drop_web: Callable[[], Awaitable[None]]) -> dict[str, Hooks]:
         async def close_web() -> None:
             web.close()
+            await drop_web()
 
         return {
             ADMIN: Hooks(web.open, close_web),
@@ -227,25 +239,6 @@ class Member:
             self.services.release(name)
 
         return Hooks(start, stop)
-
-    def _checks(self) -> list[Check]:
-        database = self._context.database
-
-        async def ping() -> str:
-            await database.read(replication.ping)
-            return ""
-
-        async def primary() -> str:
-            return await database.read(replication.primary_problem)
-
-        async def schema() -> str:
-            return await database.read(replication.schema_problem)
-
-        return [
-            Check(monitor.DATABASE, ping),
-            Check(monitor.SCHEMA, schema, needs=monitor.DATABASE),
-            Check(monitor.REPLICATION, primary, is_essential=False, needs=monitor.DATABASE),
-        ]
 
     def _hold_back(self, why: str) -> None:
         self.services.held_back = why
@@ -273,10 +266,7 @@ class Member:
         services, links = self.services, self._context.links
         services.outside(DATABASE, self.monitor.problem(monitor.DATABASE))
         monitor.tell_restarts(self.alarms, self._context.settings.restart_needed())
-        monitor.tell_services(
-            self.alarms,
-            {one.name: one.reason for one in services.all() if one.failures and not one.is_running},
-        )
+        monitor.tell_services(self.alarms, services.not_running() if self._is_up else {})
         if links is not None:
             topology = self._topology.value
             others = topology.others(self.node_id)
@@ -285,6 +275,14 @@ class Member:
 
 
 _FOR_CLIENTS = (ROUTER, CONNECTION_MANAGER)
+
+
+def _raise_first(services: ControlCenter, failed: Sequence[str]) -> None:
+    """End the start of the node when a service cannot start: a taken port must not go unseen."""
+    for name in failed:
+        error = services.find(name).error
+        if error is not None:
+            raise error
 
 
 def _make_tenures(

@@ -26,10 +26,7 @@ class Front:
         elif scope["type"] == "http" and scope["path"] == "/healthz":
             await _answer(send, 503, health_document(self._health()))
         elif scope["type"] == "http":
-            await send_problem(
-                send,
-                Problem(UNAVAILABLE, f"The node is starting. {self._health().reason}", "Try again soon."),
-            )
+            await send_problem(send, Problem(UNAVAILABLE, self._health().reason, "Try again soon."))
 
 
 def health_document(health: Health) -> dict[str, str]:

@@ -13,6 +13,8 @@ START_SECONDS = 60.0
 """Time that a process has until it answers for the first time."""
 HUNG_SECONDS = 10.0
 """Silence after which a process that answered before is taken for hung (design.md §1)."""
+STARTING = "starting"
+"""What a node says of itself until it serves."""
 LOOK_SECONDS = 1.0
 POLL_SECONDS = 0.1
 STOP_SECONDS = 30.0
@@ -81,7 +83,7 @@ class Keeper:
         """Start the process and wait until it answers. Raises PartError."""
         await self._spawn()
         deadline = time.monotonic() + START_SECONDS
-        while not await self._look():
+        while not await self._look() or self.health == STARTING:
             if self._alive.returncode is not None or time.monotonic() > deadline:
                 raise PartError(f"{self.part.name} does not start:\n{self.tail()}")
             await asyncio.sleep(POLL_SECONDS)

@@ -19,6 +19,7 @@ from ubiety.cluster.alarms import (
 )
 from ubiety.cluster.readiness import (
     HOLD,
+    QUIET_SECONDS,
     Condition,
     Delayed,
     Output,
@@ -31,6 +32,7 @@ from ubiety.cluster.readiness import (
 from ubiety.settings import Setting, Settings
 from ubiety.store import replication
 from ubiety.store.database import Database
+from ubiety.store.errors import DatabaseUnavailable
 from ubiety.telemetry import event
 
 DATABASE = "database"
@@ -180,6 +182,29 @@ class DataMonitor:
                 self._alarms.end(alarm)
                 if alarm == REPLICATION_FAILURE:
                     self._alarms.note(REPLICATION_INFORMATION, f"{name or 'Start of the node'}: all is well.")
+
+
+async def wait_for_database(
+    migrate: Callable[[], Awaitable[None]], alarms: Alarms, clock: Clock, waits_for: Callable[[str], None]
+) -> None:
+    """Do ``migrate`` as soon as the database answers; ``waits_for`` is told what is missing.
+
+    Raises StoreError for what waiting does not cure.
+    """
+    began = clock.monotonic()
+    while True:
+        try:
+            await migrate()
+            break
+        except DatabaseUnavailable as error:
+            text = f"database: {(str(error).strip() or 'no answer').splitlines()[0]}"
+            waits_for(f"The node is starting and waits. {text}")
+            if clock.monotonic() - began >= QUIET_SECONDS:
+                alarms.begin(REPLICATION_FAILURE, f"Feature services are held back. {text}")
+        await asyncio.sleep(LOOK_SECONDS)
+    if REPLICATION_FAILURE in alarms.current:
+        alarms.end(REPLICATION_FAILURE)
+        alarms.note(REPLICATION_INFORMATION, "The database answers.")
 
 
 def tell(alarms: Alarms, name: str, text: str) -> None:
