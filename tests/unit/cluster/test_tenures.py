@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from math import inf
 from time import monotonic
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -24,7 +26,7 @@ from ubiety.cluster.serving import Serving, Whereabouts
 from ubiety.cluster.tenure import LEASE, Lost
 from ubiety.cluster.tenures import AlwaysServing, Tenures
 from ubiety.routing.homes import Homes
-from ubiety.store import leases
+from ubiety.store import leases, nodes
 from ubiety.store.database import Database
 from ubiety.store.errors import Fenced
 from ubiety.telemetry import Counters
@@ -347,3 +349,23 @@ async def test_on_sqlite_nothing_runs_out(tmp_path: object) -> None:
     assert await tenures.take(ONE) == (first or 0) + 1
     assert tenures.holders() == {ONE: ONE}
     database.close()
+
+
+async def test_a_write_that_a_dead_node_has_left_open_does_not_hold_up_the_take_over(url: str) -> None:
+    """Half a batch has reached the database, then nothing more: no time-out of the server counts that."""
+    old = Database(url, application=leases.APPLICATION + "one")
+    await old.write(nodes.register, "one", "1.0", "boot", 0.0)
+    async with pair(url, LocalBus()) as (one, two):
+        await asyncio.sleep(LEASE)
+        stuck = old.open_driver_connection()
+        driver = stuck.driver_connection
+        assert driver is not None
+        with contextlib.suppress(psycopg.OperationalError), driver.pipeline():
+            driver.execute(*leases.fence(one.tenures.held()))
+            driver.execute("SELECT 1").fetchone()
+            await one.stop()
+            took = await two.takes_over()
+        print(f"taken over {took:.2f} s after the node's death")
+        assert took < 3.0 + SLACK
+        stuck.invalidate()
+    old.close()
