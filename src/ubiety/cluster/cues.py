@@ -24,6 +24,8 @@ class Facts:
     since: float = 0.0
     down_since: float | None = None
     has_database: bool = False
+    cut_since: float = 0.0
+    """Since when the database does not answer."""
     leases: tuple[Holder, Holder] | None = None
     """Of the own and of the peer's set; None: not known."""
     serving: frozenset[int] = frozenset()
@@ -75,7 +77,10 @@ class Cue(Enum):
     READY = "critical services run, the database answers"
     UNREADY = "a critical service is down, or the database"
     BROKEN = "a critical service has been down for longer than the delay"
-    NO_DATABASE = "the database does not answer"
+    SERVICE_DOWN = "a critical service is down"
+    NO_DATABASE = (
+        "the database has not answered for the time-out, and not because it is away for the peer, too"
+    )
     CUT_OFF = "the database does not answer, and the own lease has run out"
     START_FAILED = "a critical service did not start"
     SETTLED = "the services are done with what was ordered"
@@ -124,6 +129,12 @@ def _is_initial_over(facts: Facts, now: float) -> bool:
     return now - facts.since >= facts.limits.initial_timeout
 
 
+def _is_alone_without_database(facts: Facts, now: float) -> bool:
+    if facts.has_database or now - facts.cut_since < facts.limits.heartbeat_timeout:
+        return False
+    return facts.peer is None or facts.peer.has_database or not facts.is_peer_heard(now)
+
+
 def _is_peer_cut_off(facts: Facts, now: float) -> bool:
     since = facts.peer_cut_since
     return since is not None and facts.is_peer_heard(now) and now - since >= facts.limits.heartbeat_timeout
@@ -143,7 +154,8 @@ HOLDS: dict[Cue, Predicate] = {
     Cue.READY: lambda facts, now: facts.is_ready,
     Cue.UNREADY: lambda facts, now: not facts.is_ready,
     Cue.BROKEN: lambda facts, now: facts.is_down_too_long(now),
-    Cue.NO_DATABASE: lambda facts, now: not facts.has_database,
+    Cue.SERVICE_DOWN: lambda facts, now: facts.down_since is not None,
+    Cue.NO_DATABASE: _is_alone_without_database,
     Cue.CUT_OFF: lambda facts, now: not facts.has_database and facts.own not in facts.serving,
     Cue.START_FAILED: lambda facts, now: bool(facts.not_started),
     Cue.SETTLED: lambda facts, now: not facts.settling,

@@ -41,7 +41,7 @@ from ubiety.cluster.states import (
 )
 from ubiety.cluster.tenure import Lost
 from ubiety.cluster.topology import Topology
-from ubiety.routing.links import Item, Kind, Links
+from ubiety.routing.links import Item, Kind, LinkEvent, Links
 from ubiety.settings import Setting, Settings
 from ubiety.store import nodes
 from ubiety.store.database import Database
@@ -214,6 +214,7 @@ class Recovery:
         tenures.watch(lambda _lost: self.look())
         if links is not None:
             links.handle(Kind.HEARTBEAT, self._hear)
+            links.watch(self._link_changed)
 
     # -- what others call ------------------------------------------------------------------------
 
@@ -379,8 +380,13 @@ class Recovery:
         self._send(heartbeat)
 
     def _send(self, heartbeat: Heartbeat) -> None:
-        if self._links is not None and self.peer_id:
-            self._links.send(self.peer_id, pack(heartbeat), sheddable=True)
+        if self._links is not None and self.peer_id and self._links.is_up(self.peer_id):
+            self._links.send(self.peer_id, pack(heartbeat))
+
+    def _link_changed(self, node_id: int, what: LinkEvent) -> None:
+        if node_id == self.core.facts.peers and what in (LinkEvent.UP, LinkEvent.RESTARTED):
+            self._said_at = float("-inf")
+            self.look()
 
     def _hear(self, node_id: int, item: Item) -> None:
         if self._run is None or node_id != self.core.facts.peers:

@@ -224,7 +224,7 @@ ROWS: tuple[Row, ...] = (
         peer={S.NORMAL, S.IDLE} | FAILED_OVERS,
     ),
     _row(S.FAILED_OVER, C.NO_DATABASE, S.FAILED_OVER_UNWELL, R.DATABASE),
-    _row(S.FAILED_OVER, C.UNREADY, S.FAILED_OVER_UNWELL, R.SERVICE_DOWN),
+    _row(S.FAILED_OVER, C.SERVICE_DOWN, S.FAILED_OVER_UNWELL, R.SERVICE_DOWN),
     _row({S.FAILED_OVER_UNWELL, S.AFFECTED}, C.READY, S.FAILED_OVER, Took.OWN),
     # On the way back
     _row(S.TAKING_BACK, C.START_FAILED, S.FAILED, R.START_FAILED),
@@ -380,6 +380,8 @@ class Redundancy:
             moments.append(facts.heard_at + limits.heartbeat_timeout)
         if facts.down_since is not None:
             moments.append(facts.down_since + limits.critical_delay)
+        if not facts.has_database:
+            moments.append(facts.cut_since + limits.heartbeat_timeout)
         if facts.peer_cut_since is not None:
             moments.append(facts.peer_cut_since + limits.heartbeat_timeout)
         if limits.fallback_after is not None:
@@ -416,6 +418,8 @@ class Redundancy:
             facts.overdue_from = now  # a transition waits for its database
         if not has_database:
             facts.leases = None
+            if facts.has_database:
+                facts.cut_since = now
         facts.down_since, facts.has_database = down_since, has_database
 
     # -- transitions -----------------------------------------------------------------------------

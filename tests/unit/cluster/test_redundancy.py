@@ -186,6 +186,21 @@ def test_database_unreachable_from_one_node() -> None:
     pair.until(NORMAL, NORMAL)
 
 
+def test_a_database_that_is_away_for_both_changes_no_reason() -> None:
+    pair = failed_over_by_service()
+    pair.mend(ONE)
+    pair.run(2)
+    before = pair.states()
+    for machine in pair.machines.values():
+        machine.has_database = False
+    pair.run(20)
+    for machine in pair.machines.values():
+        machine.has_database = True
+    pair.run(5)
+    assert pair.states() == before == (S.FAILED_OVER, R.SERVICE_DOWN, S.BACKUP, R.SERVICE_DOWN)
+    assert pair.served() == {ONE: [TWO], TWO: [TWO]}
+
+
 def test_database_unreachable_from_both_is_held_out() -> None:
     pair = running()
     for machine in pair.machines.values():
