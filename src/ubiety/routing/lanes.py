@@ -53,8 +53,8 @@ class Waiting:
 class Lane:
     """What waits for one recipient, the oldest first.
 
-    All that is sent is at one node. While something is held, newer messages are held behind it; and it is
-    sent only when everything before it has its verdict: so order holds whichever way the next one takes.
+    All that is sent is at one node. While something is held, newer messages are held behind it. What is held
+    goes another way only when everything sent before has its verdict: so order holds whichever way that is.
     """
 
     __slots__ = (
@@ -90,6 +90,15 @@ class Lane:
     def held(self) -> bool:
         """Something is not on its way to anybody."""
         return len(self.items) > self.sent
+
+    def is_in_line(self, node: int | None) -> bool:
+        """Tell whether what is held may go at once: behind all that was sent, the same way."""
+        if not self.sent:
+            return True
+        if self.node != node or self.stored:
+            return False
+        states = [bool(waiting.node) for waiting in self.items.values()]
+        return all(states[: self.sent]) and not any(waiting.is_again for waiting in self.items.values())
 
     def is_empty(self) -> bool:
         """There is nothing to remember."""

@@ -126,13 +126,13 @@ class RemoteNodes:
             self._arm()
 
     def go_on(self, lane: Lane, again: bool = False) -> None:
-        """Send what a lane holds, if all before it has its verdict and somebody is known to take it.
+        """Send what a lane holds, if order allows it and somebody is known to take it.
 
         ``again``: also to the node that turned it away the last time.
         """
-        if lane.is_locked or lane.sent:
-            return
         node = self.homes.node_of(lane.person)
+        if lane.is_locked or not lane.is_in_line(node):
+            return
         is_here = node == self.homes.node_id
         if node is None or not (is_here or self.links.is_up(node)):
             self._clear_up(lane)
@@ -147,9 +147,9 @@ class RemoteNodes:
 
     def _release(self, lane: Lane, node: int) -> None:
         """Let everything go that a lane holds."""
-        lane.is_stalled = False
+        lane.is_stalled, lane.turned_away_by = False, 0
         self._stuck.pop(lane.person.address_id, None)
-        for waiting in list(lane.items.values()):
+        for waiting in [waiting for waiting in lane.items.values() if not waiting.node]:
             if node != self.homes.node_id:
                 self._transmit(waiting, node)
             elif waiting.token in lane.items:  # handing in one may have sent another
@@ -336,6 +336,8 @@ class RemoteNodes:
     def look(self) -> None:
         """Try again what is held; write what had no verdict for too long."""
         before = self._clock.monotonic() - WAIT_SECONDS
+        for lane in [lane for lane in self.lanes.values() if lane.node]:
+            self._leave(lane)
         for lane in list(self._stuck.values()):
             if lane.telling and lane.told_at <= before and self.links.is_up(lane.node):
                 self._tell_anew(lane)  # the answer was given up on its way: the home hears it once more
