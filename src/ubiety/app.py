@@ -240,6 +240,13 @@ class Node:
             stored = await self.database.read(setting_rows.load)
             await directory.take_over_settings(self.settings, stored)
 
+        async def domains_changed(_: object) -> None:
+            await self.domains_changed()
+            try:
+                await asyncio.to_thread(self.certificates.cover, list(self._domains))
+            except ValueError as error:  # `ubiety check` says what its certificate lacks
+                event("certificate_refused", "error", reason=str(error))
+
         return Changes(
             self.database,
             self.clock,
@@ -247,7 +254,7 @@ class Node:
             {
                 changes.TOPOLOGY: lambda _: self.topology.refresh(self.database),
                 changes.SETTINGS: settings,
-                changes.DOMAINS: lambda _: self.domains_changed(),
+                changes.DOMAINS: domains_changed,
                 changes.PEOPLE: self.people.refresh,
                 changes.POLICY: self.people.refresh_policies,
                 changes.MESSAGES: self.users.rows_added,

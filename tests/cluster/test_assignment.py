@@ -41,12 +41,15 @@ def test_what_one_node_is_told_the_other_does(nodes: list[Node]) -> None:
     _until(lambda: "debug" in two.command("setting", "get", "log.level"))
     one.command("domain", "add", "second.example")
     _until(lambda: "second.example" in two.command("status"))
+    assert "node2" in one.command("status", "--node", "node2")
+    _until(lambda: "second.example" in one.command("certificate", "show", "--node", "node2"))
     assert _json(two, "assignment", "show", "ann")["person"]["served_by"] == "node1"
     two.command("policy", "block", "ann", "mallory@elsewhere.example")
     assert "mallory@elsewhere.example" in one.command("policy", "show", "ann")
     with pytest.raises(NodeError, match="running"):
         one.command("node", "remove", "node2")
     assert _json(one, "assignment", "rebalance", "--preview")["total"] == 0
+    assert _json(one, "assignment", "rebalance", "--preview", "--without", "node1")["total"] == 1
 
 
 async def test_a_person_moves_while_another_one_writes_to_them(nodes: list[Node]) -> None:

@@ -71,8 +71,9 @@ class SetAssignment(OfPerson):
 
 
 class Rebalance(Arguments):
-    """Whether to do it."""
+    """Over which nodes, and whether to do it."""
 
+    without: list[Line] = Field([], description="Nodes that are to have nobody, because they go.")
     preview: bool = Field(False, description="Only tell how many would move.")
 
 
@@ -137,9 +138,12 @@ async def rebalance(node: Node, caller: Caller, arguments: Rebalance) -> Rebalan
             "The assignment mode is none: people are assigned by hand.",
             f"Choose another one: ubiety setting set {MODE.name} balanced",
         )
+    gone = {node_named(node, name).id for name in arguments.without}
     people = await node.database.read(users.ids_by_set)
     topology = node.topology.value
-    groups = [[one.id for one in group.nodes] for group in topology.groups]
+    groups = [[one.id for one in group.nodes if one.id not in gone] for group in topology.groups]
+    if not any(groups):
+        raise Problem(INVALID, "Somebody has to serve the people: leave at least one node.")
     moves = [Move(*move) for move in assignment.rebalance(people, groups, mode)]
     if moves and not arguments.preview and not node.moving.start(moves):
         raise Problem(CONFLICT, "People are being moved already.", "See: ubiety assignment show")

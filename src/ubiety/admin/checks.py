@@ -14,7 +14,7 @@ from ubiety.admin.inspect_node import (
     inspect_ports,
     inspect_settings,
 )
-from ubiety.admin.operation import Nothing, Operation, Result
+from ubiety.admin.operation import OnNode, Operation, Result
 from ubiety.admin.rbac import Caller
 
 
@@ -35,7 +35,7 @@ class CheckReport(Result):
     findings: list[FindingView]
 
 
-async def check(node: Node, caller: Caller, arguments: Nothing) -> CheckReport:
+async def check(node: Node, caller: Caller, arguments: OnNode) -> CheckReport:
     """Looks at certificate, DNS, ports, database, clock, limits; ends within seconds without a network."""
     dns, ports, database, host = await asyncio.gather(
         inspect_dns(node.domains, node.ports, node.config.hostnames),
@@ -59,10 +59,11 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     Operation(
         "node.check",
         "Looks for what is wrong with this installation and how to mend it.",
-        Nothing,
+        OnNode,
         CheckReport,
         "system.read",
         False,
         check,
+        place="node",
     ),
 )

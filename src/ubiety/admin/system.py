@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ubiety import __version__
 from ubiety.admin.context import Certificate, Node
-from ubiety.admin.operation import After, Arguments, Nothing, OnNode, Operation, PageSize, Result
+from ubiety.admin.operation import After, Arguments, OnNode, Operation, PageSize, Result
 from ubiety.admin.problems import CONFLICT, Problem
 from ubiety.admin.rbac import Caller
 from ubiety.settings import Setting
@@ -113,12 +113,12 @@ async def status(node: Node, caller: Caller, arguments: OnNode) -> Status:
     )
 
 
-async def show_certificate(node: Node, caller: Caller, arguments: Nothing) -> CertificateView:
+async def show_certificate(node: Node, caller: Caller, arguments: OnNode) -> CertificateView:
     """Shows the certificate in use."""
     return _view(node, node.certificates.current)
 
 
-async def reload_certificate(node: Node, caller: Caller, arguments: Nothing) -> CertificateView:
+async def reload_certificate(node: Node, caller: Caller, arguments: OnNode) -> CertificateView:
     """Reads the certificate files again; new connections use them at once."""
     try:
         return _view(node, await asyncio.to_thread(node.certificates.reload))
@@ -154,21 +154,23 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     Operation("node.status", "Tells how a node is.", OnNode, Status, READ, False, status, place="node"),
     Operation(
         "certificate.show",
-        "Shows the certificate in use.",
-        Nothing,
+        "Shows the certificate that a node uses.",
+        OnNode,
         CertificateView,
         READ,
         False,
         show_certificate,
+        place="node",
     ),
     Operation(
         "certificate.reload",
-        "Reads the certificate files again.",
-        Nothing,
+        "Has a node read its certificate files again.",
+        OnNode,
         CertificateView,
         WRITE,
         True,
         reload_certificate,
+        place="node",
     ),
     Operation(
         "audit.list", "Reads who changed what.", ReadAudit, AuditEntries, "audit.read", False, read_audit

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ubiety.cli.options import Data, Domain, Json, Limit, client
+from ubiety.cli.options import Data, Domain, Json, Limit, OtherNode, client
 from ubiety.cli.output import moment, print_json, print_line, print_note, print_properties, print_table
 
 domain_app = typer.Typer(name="domain", help="Domains that are served here.", no_args_is_help=True)
@@ -199,15 +199,15 @@ def delete_token(name: Annotated[str, typer.Argument()], data: Data = None) -> N
 
 
 @certificate_app.command("show")
-def show_certificate(as_json: Json = False, data: Data = None) -> None:
+def show_certificate(node: OtherNode = None, as_json: Json = False, data: Data = None) -> None:
     """Show the certificate in use."""
-    _print_certificate(client(data).get("certificate.show"), as_json)
+    _print_certificate(client(data).get("certificate.show", node=node), as_json)
 
 
 @certificate_app.command("reload")
-def reload_certificate(as_json: Json = False, data: Data = None) -> None:
+def reload_certificate(node: OtherNode = None, as_json: Json = False, data: Data = None) -> None:
     """Read the certificate files again; new connections use them at once."""
-    _print_certificate(client(data).post("certificate.reload"), as_json)
+    _print_certificate(client(data).post("certificate.reload", node=node), as_json)
 
 
 def _print_certificate(one: dict[str, object], as_json: bool) -> None:

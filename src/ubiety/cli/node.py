@@ -12,7 +12,7 @@ import typer
 from ubiety.admin.finding import Finding, worst
 from ubiety.admin.inspect_host import inspect_host
 from ubiety.cli.client import CommandError
-from ubiety.cli.options import Data, Json, client
+from ubiety.cli.options import Data, Json, OtherNode, client
 from ubiety.cli.output import console, duration, moment, print_json, print_line, print_properties
 from ubiety.config import ConfigError, data_directory, load_config
 
@@ -51,9 +51,9 @@ def serve(
     os.execv(sys.executable, [sys.executable, "-m", "ubiety.cli.serve", json.dumps(options)])
 
 
-def status(as_json: Json = False, data: Data = None) -> None:
-    """Show how the node is."""
-    found = client(data).get("node.status")
+def status(node: OtherNode = None, as_json: Json = False, data: Data = None) -> None:
+    """Show how a node is."""
+    found = client(data).get("node.status", node=node)
     if as_json:
         print_json(found)
         return
@@ -77,10 +77,10 @@ def _messages(counters: dict[str, int]) -> str:
     return f"{counters['messages']} since the start, {counters['messages_in_slice']} in the last minute"
 
 
-def check(as_json: Json = False, data: Data = None) -> None:
+def check(node: OtherNode = None, as_json: Json = False, data: Data = None) -> None:
     """Look for what is wrong with this installation and how to mend it."""
-    node = client(data)
-    report = node.get("node.check") if node.is_running() else _check_without_node(data)
+    api = client(data)
+    report = api.get("node.check", node=node) if api.is_running() else _check_without_node(data)
     if as_json:
         print_json(report)
     else:

@@ -127,12 +127,15 @@ def set_node(
 @assignment_app.command("rebalance")
 def rebalance(
     preview: Annotated[bool, typer.Option("--preview", help="Only tell how many would move.")] = False,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="A node that is to have nobody; may be repeated.")
+    ] = None,
     as_json: Json = False,
     data: Data = None,
 ) -> None:
     """Spread people over the nodes anew, with the fewest moves, and wait until it is done."""
     node = client(data)
-    found = node.post("assignment.rebalance", preview=preview)
+    found = node.post("assignment.rebalance", preview=preview, without=without or [])
     if as_json:
         print_json(found)
         return

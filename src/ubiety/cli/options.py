@@ -18,6 +18,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Domain = Annotated[
     str | None, typer.Option("--domain", help="Domain; without it the default one.", show_default=False)
 ]
+OtherNode = Annotated[
+    str | None,
+    typer.Option("--node", help="A node of the cluster; without it this one.", show_default=False),
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Most entries to print.")]
 
 

@@ -142,6 +142,9 @@ async def test_people_are_rebalanced_after_a_look_at_the_preview(postgres_url: s
         await until(lambda: beta.moving.progress.left == 0)
         assert await beta.database.read(node_rows.count_assigned) == {1: 3, 2: 3}
         assert (await beta.do("assignment.rebalance")).total == 0
+        leaving = await beta.do("assignment.rebalance", preview=True, without=["alpha"])
+        assert [(one.from_node, one.to_node, one.people) for one in leaving.moves] == [("alpha", "beta", 3)]
+        assert (await beta.refused("assignment.rebalance", without=["alpha", "beta"])).kind.name == "invalid"
         shown = await beta.do("assignment.show")
         assert (shown.moving.total, shown.moving.moved, shown.moving.failed) == (3, 3, 0)
         beta.settings.apply(MODE.name, "none")
