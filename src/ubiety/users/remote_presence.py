@@ -6,7 +6,7 @@ node is lost (``resync``). Who looks at somebody elsewhere without being a conta
 one who is looked at.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ubiety.jid import Jid, parse
 from ubiety.presence import fanout
@@ -59,16 +59,21 @@ class RemotePresence:
 
     def _by_node(self, address_ids: Iterable[int], user: User) -> dict[int, list[int]]:
         """Group those people of other nodes whom ``user`` lets near by the node that serves them."""
-        homes, policy, nodes = self._context.homes, user.policy, dict[int, list[int]]()
-        own, node_of, at = homes.node_id, homes.node_of, homes.at
+        homes, policy = self._context.homes, user.policy
+        at, serving, here = homes.at, homes.serving, homes.here
+        nodes: dict[int, list[int]] = {}
         for address_id in address_ids:
             person = at(address_id)
-            if person is None or person.set_id in homes.here:
+            if person is None or person.set_id in here:
                 continue
-            node_id = node_of(person)
-            if node_id is None or node_id == own or (policy is not None and not policy.allows(person.jid)):
+            node_id = serving.get(person.set_id)
+            if node_id is None or (policy is not None and not policy.allows(person.jid)):
                 continue
-            nodes.setdefault(node_id, []).append(address_id)
+            if node_id in nodes:
+                nodes[node_id].append(address_id)
+            else:
+                nodes[node_id] = [address_id]
+        nodes.pop(homes.node_id, None)
         return nodes
 
     # -- out: what this node's people show ---------------------------------------------------------
@@ -298,12 +303,11 @@ class RemotePresence:
                     temporary.end(self._context, user, address_id)
 
 
-def _audience(user: User) -> Iterator[int]:
-    """Yield the address ids of everybody who may be told of ``user``, but for policies."""
-    yield from user.watchers
-    for address_id in user.temporary or ():
-        if address_id not in user.watchers:
-            yield address_id
+def _audience(user: User) -> Iterable[int]:
+    """Return the address ids of everybody who may be told of ``user``, but for policies."""
+    if not user.temporary:
+        return user.watchers
+    return dict.fromkeys((*user.watchers, *user.temporary))
 
 
 def _deliver(watcher: User, sender: Jid, tail: bytes, resource: str = "") -> int:

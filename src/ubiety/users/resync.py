@@ -5,7 +5,6 @@ say when it is done. What was shown before and has not been confirmed by then is
 """
 
 import asyncio
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 
 from ubiety.jid import JidError, parse
@@ -19,6 +18,8 @@ from ubiety.users.shown import Seen, Shown
 
 STANZAS_AT_ONCE = 300
 """What is written between two turns of the loop."""
+LOOKED_AT_ONCE = 1000
+"""People who are looked at between two turns of the loop."""
 DEBOUNCE = 0.5
 """Seconds in which several reasons to look anew are one."""
 
@@ -42,7 +43,7 @@ class Resync:
         self._rounds = 0
         self._due: set[int] = set()
         self._missed: set[int] = set()  # nodes that went down: whatever they said meanwhile is lost
-        self._unconfirmed: dict[int, tuple[int, dict[int, set[str]]]] = {}
+        self._unconfirmed: dict[int, tuple[int, dict[int, tuple[str, ...]]]] = {}
         links.watch(self._link_changed)
 
     def _link_changed(self, node_id: int, happened: LinkEvent) -> None:
@@ -62,13 +63,18 @@ class Resync:
 
     def _begin(self, node_id: int) -> None:
         self._due.discard(node_id)
+        self._context.spawn(self._look_anew(node_id))
+
+    async def _look_anew(self, node_id: int) -> None:
         homes = self._context.homes
-        self._rounds += 1
-        before: dict[int, set[str]] = {}
-        for address_id in self._shown:
+        before: dict[int, tuple[str, ...]] = {}
+        for number, address_id in enumerate(self._shown):
             person, seen = homes.at(address_id), self._shown.get(address_id)
             if seen is not None and (person is None or homes.node_of(person) == node_id):
-                before[address_id] = set(seen.resources)
+                before[address_id] = seen.resources
+            if number % LOOKED_AT_ONCE == LOOKED_AT_ONCE - 1:
+                await asyncio.sleep(0)
+        self._rounds += 1
         self._unconfirmed[node_id] = (self._rounds, before)
         self._links.send(node_id, (Kind.PROBE, "", 0, [self._rounds]))
 
@@ -79,7 +85,9 @@ class Resync:
         """
         if node_id not in self._unconfirmed:
             return
-        self._unconfirmed[node_id][1].get(address_id, set()).discard(resource)
+        before = self._unconfirmed[node_id][1]
+        if resource in before.get(address_id, ()):
+            before[address_id] = tuple(one for one in before[address_id] if one != resource)
         seen = self._shown.get(address_id)
         if watchers is None or seen is None:
             return
@@ -91,16 +99,24 @@ class Resync:
         found = self._unconfirmed.get(node_id)
         if found is None or found[0] != round_number:
             return  # it was asked again meanwhile
-        del self._unconfirmed[node_id]
-        over: dict[int, Seen] = {}
-        for address_id, resources in found[1].items():
+        self._context.spawn(self._take_back(node_id, *found))
+
+    async def _take_back(self, node_id: int, round_number: int, before: dict[int, tuple[str, ...]]) -> None:
+        """Take back what was not confirmed; what is confirmed while others are told stays."""
+        written = looked = 0
+        while before:
+            address_id, resources = before.popitem()
             seen = self._shown.get(address_id)
             if seen is not None and resources:
-                over[address_id] = Seen(seen.bare, tuple(resources), array("q", seen.watchers))
+                watchers = list(seen.watchers)
                 for resource in resources:
                     self._shown.remove(address_id, resource)
-        if over:
-            self._context.spawn(self._show_lost(over))
+                written = await _breathe(written + self._show_gone(seen, resources, watchers))
+            looked += 1
+            if looked % LOOKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if self._unconfirmed.get(node_id, (0,))[0] == round_number:
+            del self._unconfirmed[node_id]
 
     # -- answering ---------------------------------------------------------------------------------
 
@@ -134,8 +150,9 @@ class Resync:
     async def _show_lost(self, lost: dict[int, Seen]) -> None:
         written = 0
         for address_id, seen in lost.items():
-            for start in range(0, len(seen.watchers), STANZAS_AT_ONCE):
-                part = seen.watchers[start : start + STANZAS_AT_ONCE]
+            step = max(1, STANZAS_AT_ONCE // len(seen.resources))
+            for start in range(0, len(seen.watchers), step):
+                part = seen.watchers[start : start + step]
                 gone = [one for one in seen.resources if not self._shown.has(address_id, one)]
                 written = await _breathe(written + self._show_gone(seen, gone, part))
         event("presence_lost", people=len(lost))

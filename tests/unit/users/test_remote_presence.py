@@ -1,4 +1,4 @@
-"""Presence between the nodes of a cluster: seen, hidden, looked at for a while, lost with a node, repaired."""
+"""Presence between nodes: seen, hidden, looked at for a while, lost with a node, repaired."""
 
 import pytest
 
