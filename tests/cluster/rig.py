@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from sqlalchemy import Connection
 
@@ -94,12 +95,12 @@ class Rig:
         finally:
             database.close()
 
-    def start_nodes(self, count: int) -> None:
-        """Start the nodes on machines of their own."""
+    def start_nodes(self, count: int, delays: Mapping[int, float] = MappingProxyType({})) -> None:
+        """Start the nodes on machines of their own, some so many milliseconds away in each direction."""
         for number in range(1, count + 1):
             node = ClusterNode(
                 self.directory / f"node{number}",
-                self.lab.add(),
+                self.lab.add(delays.get(number, 0.0)),
                 {
                     "UBIETY_NODE": f"node{number}",
                     "UBIETY_DATABASE_URL": self.url,
