@@ -334,6 +334,8 @@ class Node:
         await self.member.stop()
         await self._api.stop()
         await self.service.stop()
+        if self.users.elsewhere is not None:
+            await self.users.elsewhere.nodes.drain()
         await self.users.note_seen()
         await self.ledger.close()
         for task in list(self._tasks):

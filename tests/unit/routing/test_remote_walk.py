@@ -14,7 +14,8 @@ from tests.unit.routing.nodes import Nodes
 from tests.unit.users.place import DOMAIN
 from ubiety.routing.links import Kind
 
-WALKS = range(int(os.environ.get("UBIETY_WALKS", "6")))
+_FIRST, _, _COUNT = os.environ.get("UBIETY_WALKS", "0:6").partition(":")
+WALKS = range(int(_FIRST), int(_FIRST) + int(_COUNT))
 STEPS = 120
 LINK = frozenset((1, 2))
 
@@ -115,6 +116,7 @@ class Walk:
         await self.write()
         await self.nodes.advance(self.random.choice([0.1, 0.5]))
         here.update(before)
+        await node.place.users.rows_added(None)  # whoever becomes the home looks at all rows
 
     async def kill(self) -> None:
         """A node dies."""
