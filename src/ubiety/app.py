@@ -40,7 +40,7 @@ from ubiety.config import Config
 from ubiety.declared import SETTINGS
 from ubiety.directory.assignment import MODE
 from ubiety.directory.placing import place
-from ubiety.member import Bus, Member
+from ubiety.member import Bus, Member, Neighbourhood
 from ubiety.net.authority import CertificateError
 from ubiety.net.c2s import ClientConnection
 from ubiety.net.certificates import Certificates
@@ -67,6 +67,7 @@ from ubiety.users.features import compose
 from ubiety.users.host import Host
 from ubiety.users.iq import Queries
 from ubiety.users.registration import Registration
+from ubiety.users.remote_presence import RemotePresence
 from ubiety.users.service import DAY, Users
 
 TIDY_SECONDS = 3600.0
@@ -282,6 +283,7 @@ class Node:
             )
         )
         return Member(
+            neighbourhood=self._meet_neighbours() if self._bus is not None else None,
             row=self._row,
             boot=self.boot,
             config=config,
@@ -297,11 +299,16 @@ class Node:
             drop_web=self._api.drop_network,
         )
 
+    def _meet_neighbours(self) -> Neighbourhood:
+        """Make what people of this node and of others see and send each other."""
+        assert self.context.links is not None
+        links, later = self.context.links, asyncio.get_running_loop().call_later
+        elsewhere = self.users.elsewhere = Elsewhere(self.context, self.users, links, later)
+        presence = self.context.neighbours = RemotePresence(self.context, self.users, links, later)
+        return Neighbourhood(self.homes, elsewhere.nodes, presence)
+
     def _join(self, links: Links) -> None:
         """Join what speaks with other nodes."""
-        self.users.elsewhere = Elsewhere(
-            self.context, self.users, links, asyncio.get_running_loop().call_later
-        )
         self.changes.join(links, asyncio.get_running_loop())
         self.moving.join(links)
         self.sessions.join(links)

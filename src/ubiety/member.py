@@ -35,12 +35,15 @@ from ubiety.net.bus import NatsBus
 from ubiety.net.drain import HandOverError
 from ubiety.net.listeners import Listeners
 from ubiety.net.service import C2sService
+from ubiety.routing.homes import Homed, Homes
 from ubiety.routing.links import Links
+from ubiety.routing.remote import RemoteNodes
 from ubiety.store.database import Database
 from ubiety.store.nodes import NodeRow
 from ubiety.telemetry import Counters
 from ubiety.users.context import Context
 from ubiety.users.homed import HomedPeople
+from ubiety.users.remote_presence import RemotePresence
 from ubiety.users.service import Users
 
 BUS_ID = "main"
@@ -72,6 +75,38 @@ class Bus:
         await self._driver.close()
 
 
+class Neighbourhood:
+    """When a set changes its home, those follow who send to other nodes or show what others told."""
+
+    def __init__(self, homes: Homes, nodes: RemoteNodes, presence: RemotePresence) -> None:
+        self._homes = homes
+        self._nodes = nodes
+        self._presence = presence
+
+    def moved(self, set_id: int, node_id: int | None) -> None:
+        """Another node, or nobody, serves a set from now on."""
+        self._nodes.serving_changed(set_id)
+        if node_id is None:
+            self._presence.set_lost(set_id)
+        else:
+            self._presence.set_gained(node_id, set_id)
+
+    # As ``routing.homes.Homed``: sets that this node begins and ends to serve.
+
+    async def load(self, set_id: int) -> None:
+        """This node serves a set from now on: what is held back for its people is theirs."""
+        self._homes.serving.pop(set_id, None)
+        self._nodes.serving_changed(set_id)
+        self._presence.set_gained(self._homes.node_id, set_id)
+
+    async def hand_over(self, set_id: int) -> None:
+        """Nothing is kept here that another node would need."""
+
+    def release(self, set_id: int) -> None:
+        """This node serves a set no more."""
+        self._nodes.serving_changed(set_id)
+
+
 class Member:
     """What a node has beside its people and its listeners. Made in the loop; ``start`` begins to serve."""
 
@@ -87,6 +122,7 @@ class Member:
         topology: TopologyCopy,
         changes: Changes,
         bus: Bus | None,
+        neighbourhood: Neighbourhood | None,
         hooks: Mapping[str, Hooks],
         alarms: Alarms,
         web: Listeners,
@@ -105,7 +141,10 @@ class Member:
         self._topology = topology
         self._changes = changes
         self.tenures = _make_tenures(row, config, database, links)
-        self.serving = Serving(self.tenures, context.homes, [HomedPeople(context, users)], context.set_epoch)
+        homed: list[Homed] = [HomedPeople(context, users)]
+        if neighbourhood is not None:
+            homed.append(neighbourhood)
+        self.serving = Serving(self.tenures, context.homes, homed, context.set_epoch)
         self.alarms = alarms
         self.alarms.node_id = row.id
         self._peers = monitor.Peers(self.alarms)
@@ -117,31 +156,44 @@ class Member:
             context.settings.restarted,
         )
         self.services.is_authentication_critical = lambda: context.settings.get(MONITOR_AUTHENTICATION)
-        self.recovery = Recovery(
+        self.recovery = self._make_recovery(row, boot, links)
+        self.monitor = self._make_monitor(row.is_publisher, config.replica_url)
+        self._whereabouts = Whereabouts(
+            context.homes, self.tenures.serving, links, lambda: topology.value.others(row.id)
+        )
+        self._is_up = False
+        self._fence(bus)
+        if neighbourhood is not None:
+            self._whereabouts.watch(neighbourhood.moved)
+
+    def _make_recovery(self, row: NodeRow, boot: str, links: Links | None) -> Recovery:
+        context = self._context
+        return Recovery(
             node_id=row.id,
             boot=boot,
             was=row.state,
-            topology=lambda: topology.value,
+            topology=lambda: self._topology.value,
             settings=context.settings,
-            clock=clock,
-            database=database,
+            clock=context.clock,
+            database=context.database,
             tenures=self.tenures,
             serving=self.serving,
             services=self.services,
             links=links,
             alarms=self.alarms,
         )
-        self.monitor = DataMonitor(
-            monitor.database_checks(database, config.replica_url, context.settings),
+
+    def _make_monitor(self, is_publisher: bool, replica_url: str) -> DataMonitor:
+        context = self._context
+        return DataMonitor(
+            monitor.database_checks(context.database, replica_url, context.settings),
             self.alarms,
-            clock,
+            context.clock,
             self._hold_back,
-            is_publisher=row.is_publisher,
+            is_publisher=is_publisher,
             timeout=context.settings.get(monitor.TIMEOUT),
             after_look=self._tell,
         )
-        self._is_up = False
-        self._fence(bus, links)
 
     # -- start and stop ------------------------------------------------------------------------------
 
@@ -243,7 +295,7 @@ class Member:
     def _hold_back(self, why: str) -> None:
         self.services.held_back = why
 
-    def _fence(self, bus: Bus | None, links: Links | None) -> None:
+    def _fence(self, bus: Bus | None) -> None:
         """Have nothing written and nothing answered for a set that is another node's by now."""
         homes, tenures = self._context.homes, self.tenures
         if not isinstance(tenures, Tenures):
@@ -255,11 +307,8 @@ class Member:
         self._service.overdue = tenures.check
         if bus is not None:
             bus.check = tenures.check
-        whereabouts = Whereabouts(
-            homes, tenures.serving, links, lambda: self._topology.value.others(self.node_id)
-        )
-        tenures.watch_serving(whereabouts.announce)
-        tenures.watch_leases(whereabouts.read)
+        tenures.watch_serving(self._whereabouts.announce)
+        tenures.watch_leases(self._whereabouts.read)
 
     def _tell(self) -> None:
         """Begin and end the alarms about what is no condition of the data monitor."""

@@ -95,9 +95,14 @@ class Whereabouts:
         self._links = links
         self._others = others
         self._epochs: dict[int, int] = {}
+        self._watchers: list[Callable[[int, int | None], None]] = []
         if links is not None:
             links.handle(Kind.SERVING, self._hear)
             links.watch(self._link_changed)
+
+    def watch(self, notice: Callable[[int, int | None], None]) -> None:
+        """Have ``notice(set, node)`` called when another node, or nobody known, serves a set from now on."""
+        self._watchers.append(notice)
 
     def announce(self) -> None:
         """Tell the other nodes what is served here, after each change: see ``Tenures.watch_serving``."""
@@ -112,11 +117,22 @@ class Whereabouts:
             if lease.is_live and lease.owner != self._homes.node_id:
                 self._note(set_id, lease.owner, lease.epoch)
             elif not lease.owner or lease.left < -STALE_SECONDS:
-                self._homes.serving.pop(set_id, None)
+                self._forget(set_id)
 
     def _note(self, set_id: int, node_id: int, epoch: int) -> None:
+        before = self._homes.serving.get(set_id), self._epochs.get(set_id)
         self._epochs[set_id] = epoch
         self._homes.serving[set_id] = node_id
+        if before != (node_id, epoch):
+            self._changed(set_id, node_id)
+
+    def _forget(self, set_id: int) -> None:
+        if self._homes.serving.pop(set_id, None) is not None:
+            self._changed(set_id, None)
+
+    def _changed(self, set_id: int, node_id: int | None) -> None:
+        for notice in self._watchers:
+            notice(set_id, node_id)
 
     def _tell(self, node_id: int) -> None:
         assert self._links is not None
@@ -130,7 +146,7 @@ class Whereabouts:
                 self._note(set_id, node_id, epoch)
         for set_id, owner in list(self._homes.serving.items()):
             if owner == node_id and set_id not in said:
-                del self._homes.serving[set_id]
+                self._forget(set_id)
 
     def _link_changed(self, node_id: int, what: LinkEvent) -> None:
         if what in (LinkEvent.UP, LinkEvent.RESTARTED):
