@@ -83,6 +83,25 @@ async def test_a_person_moves_while_another_one_writes_to_them(nodes: list[Node]
     assert "Moved 1 people" in moved
 
 
+async def test_people_of_another_node_are_reached_from_here(nodes: list[Node]) -> None:
+    one, two = nodes
+    ann, bob = Client(one.place, "ann"), Client(two.place, "bob")
+    await _sign_in(ann)
+    await _sign_in(bob)
+    for audience in ("--online", "--to-all"):
+        said = await asyncio.to_thread(two.command, "announce", f"To {audience}", audience)
+        assert "2 people" in said
+        for client in (ann, bob):
+            await client.expect_message(f"To {audience}")
+    await asyncio.to_thread(two.command, "policy", "block", "ann", "bob@example.org")
+    bob.send(f"<message to='{ann.bare}' type='chat' id='no'><body>no</body></message>")
+    refused = await bob.expect(lambda tag: tag.name == "message" and tag.get("id") == "no")
+    assert refused.get("type") == "error"
+    assert "1 session" in await asyncio.to_thread(two.command, "session", "kick", "ann")
+    await ann.expect(lambda tag: tag.name == "error")
+    assert not await asyncio.to_thread(_json, two, "session", "list", "--user", "ann")
+
+
 async def _sign_in(client: Client) -> None:
     """Sign in, trying again as clients do."""
     for _ in range(50):
