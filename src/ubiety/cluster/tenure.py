@@ -106,6 +106,10 @@ class Tenure:
         """Tell whether this node has no database."""
         return self._failed or now - self._answered > BLIND
 
+    def promised(self, set_id: int) -> float:
+        """Return until when the other node counts on us to leave a set alone; minus infinity: it does not."""
+        return self._granted.get(set_id, -inf)
+
     # -- who else is entitled ----------------------------------------------------------------------------
 
     def set_rivals(self, rivals: Mapping[int, int]) -> None:

@@ -247,10 +247,16 @@ class Tenures:
         self.check()
         if found is None:
             return
-        self.read_at = monotonic()
-        self.leases = {lease.set_id: lease for lease in found}
+        self.read_at = now = monotonic()
+        self.leases = {lease.set_id: self._with_hold(lease, now) for lease in found}
         for notice in self._on_read:
             notice(self.leases)
+
+    def _with_hold(self, lease: Lease, now: float) -> Lease:
+        """Return a lease as long as our promise to its owner, who may see the database later than we do."""
+        with self._lock:
+            left = self._tenure.promised(lease.set_id) - now
+        return lease._replace(left=left) if lease.owner != self.node_id and left > lease.left else lease
 
     # -- the loop's timer ------------------------------------------------------------------------------------
 

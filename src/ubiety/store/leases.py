@@ -137,7 +137,8 @@ def show(conn: Conn) -> list[Lease]:
 def _lease(row: tuple[Any, ...]) -> Lease:
     set_id, owner, epoch, successor, left, is_renewed = row
     number = int(owner) if owner.isdecimal() else 0
-    return Lease(set_id, number, epoch, successor, float(left), is_renewed)
+    # The statement reads the rows as they were before it renewed them.
+    return Lease(set_id, number, epoch, successor, LEASE_SECONDS if is_renewed else float(left), is_renewed)
 
 
 def take(conn: Conn, set_id: int, owner: int, successor: int, *, has_waited: bool) -> int | None:

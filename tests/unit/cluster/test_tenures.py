@@ -269,12 +269,16 @@ async def test_an_outage_is_survived_by_both_and_nobody_takes_over(own_postgres:
         seen = await watch((one, two), 2 * LEASE + 1)
         await stopped
         assert all(now == ({ONE}, {TWO}) for now in seen)
+        read: list[bool] = []
+        one.tenures.watch_leases(lambda found: read.append(found[TWO].is_live and found[ONE].is_live))
         started = asyncio.ensure_future(asyncio.to_thread(own_postgres.start))
         tries = [asyncio.ensure_future(m.serving.begin(m.other)) for m in (one, two)]
         seen = await watch((one, two), LEASE + 1)
         await started
         assert [await each for each in tries] == [False, False]
         assert all(now == ({ONE}, {TWO}) for now in seen)
+        assert read and all(read), "both count as alive in the first round already"
+        assert one.homes.serving == {TWO: TWO}
         assert one.lost == two.lost == []
 
 
