@@ -28,6 +28,7 @@ class Progress(Result):
     clients: int = Field(description="Clients that are still connected.")
     over: bool = Field(description="Whether nothing more happens by itself.")
     problem: str = Field("", description="Why it failed.")
+    handed_over: bool = Field(False, description="Whether the other node of the group has its people.")
 
 
 async def drain(node: Node, caller: Caller, arguments: DrainNode) -> Progress:
@@ -50,7 +51,12 @@ async def show(node: Node, caller: Caller, arguments: OnNode) -> Progress:
     """Tells how far a drain is."""
     now = node.drain
     return Progress(
-        node=node.config.node, step=now.step, clients=now.clients, over=now.is_over, problem=now.problem
+        node=node.config.node,
+        step=now.step,
+        clients=now.clients,
+        over=now.is_over,
+        problem=now.problem,
+        handed_over=not node.homes.here,
     )
 
 

@@ -41,5 +41,7 @@ def drain(
         print_json(now)
     else:
         print_line(f"{now['node']}: {now['step']}, {now['clients']} clients left.")
+        if now["handed_over"]:
+            print_line(f"When it runs again, give it its people back: ubiety utils ha fallback {now['node']}")
     if now["step"] == "failed":
         raise CommandError(now["problem"])

@@ -109,15 +109,19 @@ class RemoteHomes:
     async def _wait_for(self, set_id: int, seconds: float) -> None:
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiting.setdefault(set_id, []).append(waiter)
-        if self._looker is None:
-            self._looker = self._loop.call_later(LOOK_SECONDS, self._look)
+        self._look_soon()
         try:
             await asyncio.wait_for(waiter, seconds)
         except TimeoutError:
             return
 
+    def _look_soon(self) -> None:
+        if self._looker is None:
+            self._looker = self._loop.call_later(LOOK_SECONDS, self._look)
+
     def _look(self) -> None:
-        """Wake those whose set is served now, and ask anew where a home has changed meanwhile."""
+        """Wake those whose set is served now; find new homes for the clients of a node that is down."""
+        self._looker = None
         for set_id in list(self._waiting):
             if self._reachable(set_id) is not None:
                 for waiter in self._waiting.pop(set_id):
@@ -125,7 +129,11 @@ class RemoteHomes:
                         waiter.set_result(None)
             elif all(waiter.done() for waiter in self._waiting[set_id]):
                 del self._waiting[set_id]
-        self._looker = self._loop.call_later(LOOK_SECONDS, self._look) if self._waiting else None
+        lost = [node for node in self._nodes.values() if node.is_down and node.sessions]
+        for node in lost:
+            self._send_away(node)
+        if lost or self._waiting:
+            self._look_soon()
 
     async def local_home(self, person: Person) -> ClientHome | None:
         """Return this node as a person's home, None when it is not."""
@@ -185,6 +193,8 @@ class RemoteHomes:
         if change is LinkEvent.GAP:
             return
         node.is_down = change is LinkEvent.DOWN
+        if node.is_down and node.sessions:
+            self._look_soon()
         for session in node.sessions.values():
             session.pause(Pause.HOME, node.is_down)
 
@@ -209,14 +219,13 @@ class RemoteHomes:
     def look_after(self) -> None:
         """Close the streams of people whom another node serves now. Once a second."""
         for node in self._nodes.values():
-            moved = {
-                session.person.set_id
-                for session in node.sessions.values()
-                if self._server_of(session.person.set_id) not in (None, node.id)
-            }
-            if moved:
-                sessions = [s for s in node.sessions.values() if s.person.set_id in moved]
-                self._dismiss(node, sessions, MOVED)
+            self._send_away(node)
+
+    def _send_away(self, node: HomeNode) -> None:
+        sets = {session.person.set_id for session in node.sessions.values()}
+        moved = {set_id for set_id in sets if self._server_of(set_id) not in (None, node.id)}
+        if moved:
+            self._dismiss(node, [s for s in node.sessions.values() if s.person.set_id in moved], MOVED)
 
 
 _TAKE: dict[Kind, Callable[[RemoteSession, Item], None]] = {

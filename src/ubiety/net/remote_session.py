@@ -177,7 +177,7 @@ class RemoteSession:
                 return []
             self._leave()
             await asyncio.sleep(AGAIN_SECONDS)
-        return client.core.close("reset", MISSING)
+        return client.core.close("remote-connection-failed", MISSING)  # RFC 6120 §4.9.3.15
 
     async def _wait(self, seconds: float) -> bool:
         assert self._answer is not None

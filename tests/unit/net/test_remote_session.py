@@ -12,10 +12,13 @@ from tests.harness.client import SM, Client, Ledger, SaslFailedError
 from tests.harness.wire import ConnectionGoneError
 from tests.unit.net.cluster import BACKUP, EDGE, HOME, Cluster, Node, eventually, running
 from ubiety.net import remote_homes
+from ubiety.net.c2s import ClientConnection
 from ubiety.net.drain import Drain, HandOverError
+from ubiety.net.farewell import CLOSE_RATE
 from ubiety.net.listeners import Listeners
-from ubiety.net.service import SEE_OTHER_HOST
+from ubiety.net.service import ANSWER_SECONDS, SEE_OTHER_HOST
 from ubiety.users import remote_edge
+from ubiety.users.preferences import PING_SECONDS
 
 PEOPLE = ("ann", "bob")
 
@@ -397,6 +400,45 @@ async def test_overloaded_ledger_stops_reading_from_edges(home: Node, edge: Node
     await eventually(lambda: any(c.paused for c in edge.service._connections), "the edge to pause")
     home.service.ledger_overloaded(False)
     assert await ann.is_served()
+
+
+@pytest.mark.parametrize("managed", [False, True])
+async def test_silent_client_is_asked_by_its_edge_and_cut_off_when_dead(
+    home: Node, edge: Node, managed: bool
+) -> None:
+    ann = await edge.sign_in("ann", managed=managed)
+    bob = await home.sign_in("bob", managed=True)
+    if managed:
+        bob.send(message(ann.jid, "unacknowledged"))
+        await ann.expect_message("unacknowledged")
+    (connection,) = edge.service._connections
+    assert isinstance(connection, ClientConnection)
+    connection.last_input -= PING_SECONDS.default + 1
+    if managed:
+        smacks = home.session(ann.jid).smacks
+        assert smacks is not None
+        await eventually(lambda: not smacks.unacked, "the answer to the edge's <r/>")
+    else:
+        await ann.expect(lambda tag: tag.get("id") == "alive")
+    ann.wire.on_tag = lambda _tag: True  # it answers no more
+    connection.last_input -= PING_SECONDS.default + ANSWER_SECONDS + 1
+    await ann.wire.lost()
+    if managed:
+        await eventually(lambda: home.session(ann.jid).edge is None, "the session to wait")
+
+
+async def test_many_clients_are_sent_away_at_a_pace(cluster: Cluster, home: Node, edge: Node) -> None:
+    edge.place.set(CLOSE_RATE, 20)
+    clients = [await edge.sign_in("ann", f"r{number}") for number in range(16)]
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+    for client in clients:
+        client.wire.on_lost = lambda: times.append(loop.time())
+    await cluster.start(BACKUP)
+    cluster.serve(BACKUP)
+    await eventually(lambda: len(times) == len(clients), "all to be sent away")
+    assert max(times) - min(times) > 0.5
+    assert not any(user.sessions for user in home.place.context.actors.values())
 
 
 async def test_stopping_home_tells_its_clients(cluster: Cluster, home: Node, edge: Node) -> None:
