@@ -73,6 +73,7 @@ from ubiety.users.service import DAY, Users
 TIDY_SECONDS = 3600.0
 SLICE_SECONDS = 60.0
 CERTIFICATE_SECONDS = 60.0
+XMPP_PORT = 5222
 
 
 class StartError(Exception):
@@ -322,7 +323,11 @@ class Node:
 
     def _address_of(self, node_id: int) -> str:
         node = self.topology.value.node(node_id)
-        return node.address if node is not None else ""
+        if node is None or not node.address:
+            return ""
+        host = f"[{node.address}]" if ":" in node.address else node.address
+        port = node.port("c2s")
+        return host if port in (0, XMPP_PORT) else f"{host}:{port}"
 
     def _write_ports(self) -> None:
         path = self.config.ports_file
