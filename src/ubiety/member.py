@@ -218,7 +218,8 @@ class Member:
         deadline = clock.monotonic() + START_SECONDS
         while not self.recovery.is_settled and clock.monotonic() < deadline:
             await asyncio.sleep(LOOK_SECONDS)
-        _raise_first(self.services, await self.services.start_wanted(Kind.FEATURE))
+        if self.recovery.state is not State.IDLE:  # its services stay stopped until fall-back
+            _raise_first(self.services, await self.services.start_wanted(Kind.FEATURE))
         self._is_up = True
         self.recovery.look()
 
