@@ -125,12 +125,17 @@ class RemoteNodes:
         if not self._is_armed:
             self._arm()
 
+    def node_of(self, lane: Lane) -> int | None:
+        """Return the node that serves a lane's recipient, who may have moved to another set."""
+        lane.person = self.homes.at(lane.person.address_id) or lane.person
+        return self.homes.node_of(lane.person)
+
     def go_on(self, lane: Lane, again: bool = False) -> None:
         """Send what a lane holds, if order allows it and somebody is known to take it.
 
         ``again``: also to the node that turned it away the last time.
         """
-        node = self.homes.node_of(lane.person)
+        node = self.node_of(lane)
         if lane.is_locked or not lane.is_in_line(node):
             return
         is_here = node == self.homes.node_id
@@ -282,7 +287,7 @@ class RemoteNodes:
 
     def _leave(self, lane: Lane) -> None:
         """Take back from a node that serves the recipient no more, if nothing will be heard from it."""
-        if lane.node and lane.node != self.homes.node_of(lane.person):
+        if lane.node and lane.node != self.node_of(lane):
             if lane.telling:
                 self._tell_anew(lane)
             elif not self.links.is_up(lane.node):

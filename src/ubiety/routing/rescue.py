@@ -33,6 +33,9 @@ class Sender(Protocol):
     home: Home
     stored: int
 
+    def node_of(self, lane: Lane) -> int | None:
+        """Return the node that serves a lane's recipient."""
+
     def is_waiting(self, waiting: Waiting) -> bool:
         """Tell whether a message has no verdict yet."""
 
@@ -100,7 +103,7 @@ class Rescue:
         """One epoch is for the people of one node only."""
         groups: dict[int | None, list[Lane]] = {}
         for lane in lanes:
-            groups.setdefault(self._sender.homes.node_of(lane.person), []).append(lane)
+            groups.setdefault(self._sender.node_of(lane), []).append(lane)
         return groups
 
     async def _store_batch(self, node: int | None, batch: list[Waiting]) -> None:
@@ -115,17 +118,19 @@ class Rescue:
         rows = [self._stray(waiting) for waiting in batch]
         doubts = [len(row.doubts) for row in rows]
         try:
-            written = await self._database.write_open(strays.insert, rows)
+            # Apart from the rows: until it is committed nobody else gets an epoch.
+            epoch, grant = await self._database.write_open(strays.draw)
+            numbers = await self._database.write_open(strays.insert, epoch, rows)
         except CommitUnknown:
             raise
         except StoreError:
             for row, known in zip(rows, doubts, strict=True):
                 del row.doubts[known:]  # of this try nothing is there
             raise
-        for waiting, number in zip(batch, written.numbers, strict=True):
+        for waiting, number in zip(batch, numbers, strict=True):
             lane = waiting.lane
             lane.stored[waiting.token] = number
-            lane.grant = (node, written.grant) if node is not None else None
+            lane.grant = (node, grant) if node is not None else None
             waiting.doubts = None
             if sender.is_waiting(waiting):
                 sender.settle(waiting, DELIVERED)

@@ -5,6 +5,7 @@ Open to any node: rows are only added, under numbers of an epoch that nobody els
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -49,17 +50,6 @@ class Stray:
 
 
 @dataclass(slots=True, frozen=True)
-class Written:
-    """``numbers`` are those of the rows added, 0 for a message that was there already.
-
-    ``grant`` is an epoch after theirs, for the recipients' home to go on in.
-    """
-
-    numbers: list[int]
-    grant: int
-
-
-@dataclass(slots=True, frozen=True)
 class Row:
     """A message's row."""
 
@@ -79,23 +69,31 @@ class Undelivered:
     origin_id: str | None
 
 
-def insert(conn: Connection, strays: Sequence[Stray]) -> Written:
-    """Write messages, in this order, unless they are there."""
-    epoch, grant = epochs.take_number(conn), epochs.take_number(conn)
+def draw(conn: Connection) -> tuple[int, int]:
+    """Return an epoch for rows, and a greater one for their recipients' home to go on in."""
+    return epochs.take_number(conn), epochs.take_number(conn)
+
+
+def insert(conn: Connection, epoch: int, strays: Sequence[Stray]) -> list[int]:
+    """Write messages, in this order, unless they are there.
+
+    Returns the numbers of the rows, 0 for a message that somebody else had written.
+    """
     numbers = []
+    new = []
     for index, stray in enumerate(strays):
         number = _doubtful(conn, stray)
-        if number is None and find_same(
-            conn, stray.sender_id, stray.recipient_id, stray.origin_id, stray.stamp
-        ):
+        if number is None and _is_written(conn, stray):
             number = 0
         if number is None:
             number = epoch << COUNTER_BITS | index
             stray.doubts.append(number)
-            _add(conn, stray, number)
+            new.append(_row(stray, number))
         numbers.append(number)
+    ADD_MESSAGE.run_many(conn, new)
+    ADD_DELIVERY.run_many(conn, [{"recipient_id": row["recipient_id"], "id": row["id"]} for row in new])
     changes.note(conn, changes.MESSAGES, epoch)  # should this node not live to tell the recipients' homes
-    return Written(numbers, grant)
+    return numbers
 
 
 def find_same(
@@ -131,14 +129,17 @@ def _doubtful(conn: Connection, stray: Stray) -> int | None:
     return next((number for number in stray.doubts if EXISTS.value(conn, id=number) is not None), None)
 
 
-def _add(conn: Connection, stray: Stray, number: int) -> None:
-    ADD_MESSAGE.run(
-        conn,
-        id=number,
-        sender_id=stray.sender_id,
-        recipient_id=stray.recipient_id,
-        stamp=stray.stamp,
-        origin_id=stray.origin_id,
-        stanza=stray.stanza.replace(NUMBER, b"%d" % number),
-    )
-    ADD_DELIVERY.run(conn, recipient_id=stray.recipient_id, id=number)
+def _is_written(conn: Connection, stray: Stray) -> bool:
+    found = find_same(conn, stray.sender_id, stray.recipient_id, stray.origin_id, stray.stamp)
+    return found is not None
+
+
+def _row(stray: Stray, number: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "sender_id": stray.sender_id,
+        "recipient_id": stray.recipient_id,
+        "stamp": stray.stamp,
+        "origin_id": stray.origin_id,
+        "stanza": stray.stanza.replace(NUMBER, b"%d" % number),
+    }

@@ -122,7 +122,8 @@ class Elsewhere:
         policies = {one: policy_changes.make_policy(self._context, rows) for one, rows in stored.items()}
         return [
             refuse("service-unavailable")
-            if self._is_kept_out(policies[person.user_id], person, stanza)
+            if self._context.homes.user(person.user_id) is None
+            or self._is_kept_out(policies[person.user_id], person, stanza)
             else None
             for person, stanza in messages
         ]

@@ -1,6 +1,7 @@
 """Messages between nodes: nothing acknowledged is lost, order holds, each comes once (design.md §2)."""
 
 import asyncio
+from dataclasses import replace
 
 from tests.postgres import Postgres
 from tests.unit.rig import Device
@@ -241,3 +242,38 @@ async def test_without_a_database_messages_go_on_between_nodes(own_postgres: Pos
     await asyncio.to_thread(own_postgres.start)
     assert await nodes.finish() == 1
     await nodes.close()
+
+
+async def test_messages_follow_somebody_who_moves(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    await bob.rig.calm()
+    bob.sign_out()
+    nodes.cut.add(frozenset((1, 2)))
+    ann.write_to(BOB)
+    await nodes.pause()
+    for node in nodes.nodes.values():
+        person = node.place.context.homes.find(BOB)
+        assert person is not None
+        node.place.context.homes.put(replace(person, set_id=1))
+    bob.rig.set_id = 1
+    ann.write_to(BOB)
+    await nodes.advance(4)
+    ann.write_to(BOB)
+    await bob.sign_in()
+    assert await nodes.finish() == 3
+    assert shown(nodes, BOB) == [1, 2, 3]
+
+
+async def test_a_node_that_stops_writes_what_waits(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    nodes.cut.add(frozenset((1, 2)))
+    ann.write_to(BOB)
+    ann.write_to(BOB)
+    await nodes.nodes[1].elsewhere.nodes.drain()
+    ann.request()
+    ann.read()
+    assert ann.h == 3
+    await nodes.kill(1)
+    await nodes.advance(1.5)
+    bob.read()
+    assert shown(nodes, BOB) == [1, 2]
