@@ -70,5 +70,8 @@ class Neighbours(Protocol):
         ``shows``: ``user`` sees ``peer`` from now on (1), no more (-1), or as before (0).
         """
 
+    def abandoned(self, user: User) -> None:
+        """``user`` is about to be dropped without a word: those who saw them here are to be told."""
+
     def resync(self, node_id: int | None = None) -> None:
         """Have a node, or all, show its people anew."""

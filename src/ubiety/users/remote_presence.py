@@ -6,6 +6,7 @@ node is lost (``resync``). Who looks at somebody elsewhere without being a conta
 one who is looked at.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 
 from ubiety.jid import Jid, parse
@@ -19,7 +20,7 @@ from ubiety.users.context import Context
 from ubiety.users.neighbours import Change
 from ubiety.users.remote_rosters import People, RemoteRosters
 from ubiety.users.resync import Resync
-from ubiety.users.shown import Shown
+from ubiety.users.shown import Seen, Shown
 
 CallLater = Callable[[float, Callable[[], None]], object]
 
@@ -31,6 +32,7 @@ class RemotePresence:
         self._context = context
         self._links = links
         self.shown = Shown()
+        self._abandoned: dict[int, Seen] = {}
         self._resync = Resync(context, links, self.shown, self.send_all, call_later)
         self._rosters = RemoteRosters(context, people, links)
         links.handle(Kind.PRESENCE, self._take_presence)
@@ -272,8 +274,33 @@ class RemotePresence:
 
     def resync(self, node_id: int | None = None) -> None:
         """Have a node, or all, show its people anew; what is not shown again is taken back."""
-        for one in {*self._context.homes.serving.values()} if node_id is None else (node_id,):
+        if node_id is not None:
+            self._resync.ask(node_id)
+            return
+        homes = self._context.homes
+        self._resync.lose(lambda person: homes.node_of(person) in (None, homes.node_id))
+        for one in {*homes.serving.values()}:
             self._resync.ask(one)
+        self._resync.answer_owed()
+
+    def abandoned(self, user: User) -> None:
+        """``user`` is about to be dropped without a word: those who saw them here are to be told."""
+        sessions = user.available_sessions
+        if not sessions or not availability.shares(self._context):
+            return
+        at, policy = self._context.homes.at, user.policy
+        watchers: Iterable[int] = _audience(user)
+        if policy is not None:
+            people = [person for one in watchers if (person := at(one)) is not None]
+            watchers = [person.address_id for person in people if policy.allows(person.jid)]
+        if not self._abandoned:
+            self._context.defer(self._tell_abandoned)
+        resources = tuple(session.jid.resource for session in sessions)
+        self._abandoned[user.person.address_id] = Seen(user.jid.bare, resources, array("q", watchers))
+
+    def _tell_abandoned(self) -> None:
+        abandoned, self._abandoned = self._abandoned, {}
+        self._resync.tell_lost(abandoned)
 
     def set_lost(self, set_id: int) -> None:
         """Nobody serves a set any more: its people are not available, until they sign in elsewhere."""

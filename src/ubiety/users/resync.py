@@ -42,6 +42,7 @@ class Resync:
         self._call_later = call_later
         self._rounds = 0
         self._due: set[int] = set()
+        self._owed: dict[int, int] = {}  # nodes that wait for the presence engine, and for which round
         self._missed: set[int] = set()  # nodes that went down: whatever they said meanwhile is lost
         self._unconfirmed: dict[int, tuple[int, dict[int, tuple[str, ...]]]] = {}
         links.watch(self._link_changed)
@@ -56,7 +57,12 @@ class Resync:
     # -- asking ------------------------------------------------------------------------------------
 
     def ask(self, node_id: int) -> None:
-        """Have a node show its people anew, soon; several reasons within a moment are one."""
+        """Have a node show its people anew, soon; several reasons within a moment are one.
+
+        Nobody is asked while the presence engine does not run: all are asked when it does.
+        """
+        if not self._context.engine.runs:
+            return
         if node_id != self._context.homes.node_id and node_id not in self._due:
             self._due.add(node_id)
             self._call_later(DEBOUNCE, lambda: self._begin(node_id))
@@ -67,6 +73,8 @@ class Resync:
 
     async def _look_anew(self, node_id: int) -> None:
         homes = self._context.homes
+        if not self._shown and not self._context.counters.client_sessions:
+            return  # nobody here would see it
         before: dict[int, tuple[str, ...]] = {}
         for number, address_id in enumerate(self._shown):
             person, seen = homes.at(address_id), self._shown.get(address_id)
@@ -121,8 +129,17 @@ class Resync:
     # -- answering ---------------------------------------------------------------------------------
 
     def answer(self, node_id: int, round_number: int) -> None:
-        """Show a node everybody who is available here, then say so."""
-        self._context.spawn(self._show_all(node_id, round_number))
+        """Show a node everybody who is available here, then say so; once the presence engine runs."""
+        if self._context.engine.runs:
+            self._context.spawn(self._show_all(node_id, round_number))
+        else:
+            self._owed[node_id] = round_number
+
+    def answer_owed(self) -> None:
+        """The presence engine runs again."""
+        owed, self._owed = self._owed, {}
+        for node_id, round_number in owed.items():
+            self.answer(node_id, round_number)
 
     async def _show_all(self, node_id: int, round_number: int) -> None:
         sessions = looked = 0
@@ -138,14 +155,25 @@ class Resync:
 
     def lose(self, is_lost: Callable[[Person], bool]) -> None:
         """Show everybody of whom this holds as unavailable, once per resource, a few at a time."""
+        if not self._context.engine.runs:
+            return  # people keep seeing what they saw last, until it runs
         homes = self._context.homes
         ids = [one for one in self._shown if (person := homes.at(one)) is None or is_lost(person)]
         lost = self._shown.take(ids)
         for _, before in self._unconfirmed.values():
             for address_id in lost:
                 before.pop(address_id, None)
+        self.tell_lost(lost)
+
+    def tell_lost(self, lost: dict[int, Seen]) -> None:
+        """Tell watchers, a few at a time; who is there again by then stays."""
         if lost:
             self._context.spawn(self._show_lost(lost))
+
+    def _is_back(self, address_id: int, resource: str) -> bool:
+        user = self._context.actors.get(address_id)
+        session = user.sessions.get(resource) if user is not None else None
+        return self._shown.has(address_id, resource) or (session is not None and session.available)
 
     async def _show_lost(self, lost: dict[int, Seen]) -> None:
         written = 0
@@ -153,7 +181,7 @@ class Resync:
             step = max(1, STANZAS_AT_ONCE // len(seen.resources))
             for start in range(0, len(seen.watchers), step):
                 part = seen.watchers[start : start + step]
-                gone = [one for one in seen.resources if not self._shown.has(address_id, one)]
+                gone = [one for one in seen.resources if not self._is_back(address_id, one)]
                 written = await _breathe(written + self._show_gone(seen, gone, part))
         event("presence_lost", people=len(lost))
 
@@ -168,7 +196,7 @@ class Resync:
             head = fanout.head(sender)
             for address_id in watchers:
                 watcher = self._context.actors.get(address_id)
-                if watcher is None:
+                if watcher is None or not (watcher.policy is None or watcher.policy.allows(sender)):
                     continue
                 data = fanout.addressed(head, watcher.jid, fanout.UNAVAILABLE)
                 for session in watcher.sessions.values():

@@ -422,6 +422,8 @@ class Users:
         Call ``inbox.abandon`` before. Returns the connections, which are to be closed.
         """
         counters = self._context.counters
+        if self._context.neighbours is not None:
+            self._context.neighbours.abandoned(user)
         sessions = list(user.sessions.values())
         edges = [session.edge for session in sessions if session.edge is not None]
         for session in sessions:

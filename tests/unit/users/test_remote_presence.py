@@ -8,6 +8,7 @@ from ubiety.routing.homes import Person
 from ubiety.routing.links import Kind, LinkEvent
 from ubiety.store import roster as rows
 from ubiety.users import availability, policy_changes, presence_service
+from ubiety.users.homed import HomedPeople
 from ubiety.users.preferences import AUTO_AUTHORIZE, DEFAULT_BLOCK, SHARING_ENABLED, TEMPORARY_SECONDS
 from ubiety.users.shown import Shown
 from ubiety.xmpp import ns
@@ -229,6 +230,41 @@ async def test_people_who_sign_in_at_their_new_home_stay_shown(nodes: Nodes) -> 
     bob.send("<presence/>")
     assert (await seen(nodes, ann))[-1] == (bob.full, None)
     assert (ann.full, None) in await seen(nodes, bob)
+
+
+async def test_who_is_dropped_with_a_lost_set_is_gone_for_those_who_stay(nodes: Nodes) -> None:
+    await befriend(nodes, "ann", "amy", "bob")
+    ann, amy = await sign_in(nodes, "ann"), await sign_in(nodes, "amy")
+    context = nodes.nodes[1].place.context
+    nodes.take_over(2, 1)  # this node serves two sets for a while
+    nodes.nodes[1].presence.set_gained(1, 2)
+    bob = await nodes.nodes[1].place.sign_in("bob", presence=None)
+    bob.send("<presence/>")
+    assert (bob.full, None) in await seen(nodes, ann)
+    await policy_changes.put(context, bob.user.person, policy_changes.BLOCK, [amy.user.jid])
+    await seen(nodes, amy)
+    context.homes.here.discard(2)
+    HomedPeople(context, nodes.nodes[1].place.users).release(2)
+    assert await seen(nodes, ann) == [(bob.full, "unavailable")]
+    assert await seen(nodes, amy) == []
+
+
+async def test_stopped_engine_takes_nothing_back_and_answers_when_it_runs(nodes: Nodes) -> None:
+    ann, bob = await pair(nodes)
+    there = nodes.nodes[2].place.context
+    await presence_service.stop(there)
+    nodes.nodes[1].presence.resync(2)
+    assert await seen(nodes, ann) == []
+    await presence_service.start(there)
+    assert (bob.full, None) in await seen(nodes, ann)
+    here = nodes.nodes[1].place.context
+    await presence_service.stop(here)
+    await nodes.kill(2)
+    nodes.nodes[1].place.context.homes.serving.pop(2)
+    nodes.nodes[1].presence.set_lost(2)
+    assert await seen(nodes, ann) == []
+    await presence_service.start(here)
+    assert (bob.full, "unavailable") in await seen(nodes, ann)
 
 
 async def test_gap_is_repaired(nodes: Nodes) -> None:
