@@ -1,5 +1,6 @@
 """Operations on user assignment: which node is whose home."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -144,7 +145,8 @@ async def rebalance(node: Node, caller: Caller, arguments: Rebalance) -> Rebalan
     groups = [[one.id for one in group.nodes if one.id not in gone] for group in topology.groups]
     if not any(groups):
         raise Problem(INVALID, "Somebody has to serve the people: leave at least one node.")
-    moves = [Move(*move) for move in assignment.rebalance(people, groups, mode)]
+    planned = await asyncio.to_thread(assignment.rebalance, people, groups, mode)
+    moves = [Move(*move) for move in planned]
     if moves and not arguments.preview and not node.moving.start(moves):
         raise Problem(CONFLICT, "People are being moved already.", "See: ubiety assignment show")
     pairs = Counter((move.from_set, move.to_set) for move in moves)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ubiety.admin.context import Node
 from ubiety.admin.finding import Finding, Outcome, worst
+from ubiety.admin.inspect_cluster import inspect_cluster
 from ubiety.admin.inspect_dns import inspect_dns
 from ubiety.admin.inspect_host import inspect_host
 from ubiety.admin.inspect_node import (
@@ -37,10 +38,11 @@ class CheckReport(Result):
 
 async def check(node: Node, caller: Caller, arguments: OnNode) -> CheckReport:
     """Looks at certificate, DNS, ports, database, clock, limits; ends within seconds without a network."""
-    dns, ports, database, host = await asyncio.gather(
+    dns, ports, database, cluster, host = await asyncio.gather(
         inspect_dns(node.domains, node.ports, node.config.hostnames),
         inspect_ports(node),
         inspect_database(node),
+        inspect_cluster(node),
         asyncio.to_thread(lambda: list(inspect_host(node.config, node.clock.now()))),
     )
     findings: list[Finding] = [
@@ -48,6 +50,7 @@ async def check(node: Node, caller: Caller, arguments: OnNode) -> CheckReport:
         *dns,
         *ports,
         *database,
+        *cluster,
         inspect_settings(node),
         *host,
     ]

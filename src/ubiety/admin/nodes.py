@@ -8,13 +8,12 @@ from sqlalchemy import Connection
 from ubiety.admin.context import Node
 from ubiety.admin.naming import node_named
 from ubiety.admin.operation import Arguments, Line, Nothing, Operation, Result
-from ubiety.admin.problems import CONFLICT, UNAVAILABLE, Problem
+from ubiety.admin.problems import CONFLICT, Problem
 from ubiety.admin.rbac import Caller
 from ubiety.cluster.moving import Move
 from ubiety.cluster.topology import Node as ClusterNode
 from ubiety.directory.assignment import MODE, NONE
 from ubiety.directory.placing import Placing
-from ubiety.routing.links import NodeUnreachable
 from ubiety.store import epochs, nodes, users
 from ubiety.store.errors import Conflict
 
@@ -114,26 +113,24 @@ async def remove(node: Node, caller: Caller, arguments: RemoveNode) -> Removed:
 
 
 async def _move_people(node: Node, gone: ClusterNode) -> int:
-    """Assigns the people of a node that is gone to others: by whoever serves them now, else in the tables."""
+    """Assigns the people of a node that is gone, whom nobody serves, to others."""
     mode = node.settings.get(MODE)
     if mode == NONE:
         raise Problem(CONFLICT, "The assignment mode is none: assign its people by hand first.")
+    if gone.id in node.homes.here or gone.id in node.homes.serving:
+        raise Problem(
+            CONFLICT,
+            f"The people of {gone.name} are served by the other node of its group.",
+            f"Have them moved at a pace first: ubiety assignment rebalance --without {gone.name}",
+        )
     moves = await node.database.read(_plan, gone.id, mode)
-    is_served = gone.id in node.homes.here or gone.id in node.homes.serving
-    if not is_served:
-        # Whatever that node may still believe: from now on nothing that it writes is taken.
-        await node.database.write(epochs.next_epoch, gone.id, "")
+    # Whatever that node may still believe: from now on nothing that it writes is taken.
+    await node.database.write(epochs.next_epoch, gone.id, "")
     moved = 0
     for start in range(0, len(moves), AT_ONCE):
         part = moves[start : start + AT_ONCE]
-        if is_served:
-            try:
-                moved += await node.moving.move(part)
-            except NodeUnreachable as error:
-                raise Problem(UNAVAILABLE, str(error), "Try again when its backup answers.") from error
-        else:
-            moved += await node.database.write(_assign, part)
-            await node.moving.take_over(part)
+        moved += await node.database.write(_assign, part)
+        await node.moving.take_over(part)
     return moved
 
 

@@ -3,6 +3,7 @@
 All of it may be called twice for the same change, and for changes that this node has made itself.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -74,7 +75,11 @@ class People:
         rows = await self._context.database.read(lambda conn: list(users.all_people(conn)))
         by_address = {row.address_id: row for row in rows}
         gone = [person.address_id for person in self._context.homes if person.address_id not in by_address]
-        await self._take_over(by_address, [*by_address, *gone])
+        everybody = [*by_address, *gone]
+        for start in range(0, len(everybody), AT_ONCE):
+            part = everybody[start : start + AT_ONCE]
+            await self._take_over({one: by_address[one] for one in part if one in by_address}, part)
+            await asyncio.sleep(0)
 
     async def _take_over(self, rows: dict[int, users.Person], address_ids: Sequence[int]) -> None:
         homes = self._context.homes

@@ -19,7 +19,7 @@ from ubiety.cluster.topology import TopologyCopy
 from ubiety.routing.homes import Person
 from ubiety.routing.links import Links, NodeUnreachable
 from ubiety.settings import Setting
-from ubiety.store import users
+from ubiety.store import epochs, users
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
 from ubiety.users.context import Context
@@ -171,6 +171,8 @@ class Moving:
     async def _move_here(self, moves: Sequence[Move]) -> int:
         homes = self._context.homes
         async with self._lock:
+            # Nobody is signed out while the database is away, or when somebody else has taken the set.
+            await self._context.database.write(epochs.take_number)
             people = await self._quiesce(moves)
             try:
                 for person in people:

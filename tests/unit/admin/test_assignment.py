@@ -11,6 +11,7 @@ import pytest
 from tests.unit.cluster.nodes import ClusterNode, add, cluster, until
 from tests.unit.users.place import DOMAIN
 from ubiety.admin import assignment, nodes, people
+from ubiety.admin.inspect_cluster import inspect_cluster
 from ubiety.admin.live import LiveSessions
 from ubiety.admin.operation import Operation, call
 from ubiety.admin.problems import Problem
@@ -151,6 +152,29 @@ async def test_people_are_rebalanced_after_a_look_at_the_preview(postgres_url: s
         assert (await beta.refused("assignment.rebalance")).kind.name == "invalid"
 
 
+async def test_the_check_looks_at_nodes_and_assignment(postgres_url: str) -> None:
+    async with administered(postgres_url, "alpha", "beta") as (alpha, beta):
+        assert await _findings(alpha) == [("assignment", "passed"), ("nodes", "passed")]
+        await add(alpha.under, "ada", 0)
+        assert await _findings(alpha) == [("assignment", "warning"), ("nodes", "passed")]
+        await add(alpha.under, "grace", 9)
+        await beta.database.write(node_rows.register, "beta", "2.0", "boot", 2.0)
+        await alpha.topology.refresh(alpha.database)
+        assert beta.under.links is not None
+        await beta.under.links.close()
+        await until(lambda: not alpha.links.is_up(2))  # type: ignore[union-attr]
+        assert await _findings(alpha) == [
+            ("assignment", "failed"),
+            ("nodes", "warning"),
+            ("releases", "warning"),
+        ]
+
+
+async def _findings(node: Administered) -> list[tuple[str, str]]:
+    found = await inspect_cluster(node)  # type: ignore[arg-type]
+    return [(one.check, one.outcome) for one in found]
+
+
 async def test_nodes_are_listed_and_shown(postgres_url: str) -> None:
     async with administered(postgres_url, "alpha", "beta") as (alpha, beta):
         await alpha.database.write(node_rows.add_group, "pair", "", [1, 2])
@@ -178,6 +202,10 @@ async def test_a_node_is_removed_when_it_is_down_and_its_people_are_cared_for(po
         problem = await alpha.refused("node.remove", name="beta")
         assert "5 people" in problem.detail
         assert "--move-people" in problem.cure
+        alpha.homes.serving = {2: 3, 3: 3}
+        problem = await alpha.refused("node.remove", name="beta", move_people=True)
+        assert "--without beta" in problem.cure
+        alpha.homes.serving = {3: 3}
         done = await alpha.do("node.remove", name="beta", move_people=True)
         assert done.people_moved == 5
         assert await alpha.database.read(node_rows.count_assigned) == {1: 3, 3: 2}

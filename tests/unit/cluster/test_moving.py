@@ -12,7 +12,8 @@ from ubiety.routing.homes import NOBODY
 from ubiety.routing.links import NodeUnreachable
 from ubiety.routing.verdict import DELIVERED
 from ubiety.stanza import Stanza, parse_stanza
-from ubiety.store import messages, nodes, streams
+from ubiety.store import epochs, messages, nodes, streams
+from ubiety.store.errors import Fenced
 
 
 async def _sign_in(node: ClusterNode, name: str, *, managed: bool = False) -> Client:
@@ -106,6 +107,22 @@ async def test_nobody_is_moved_while_the_database_refuses(postgres_url: str) -> 
         assert person is not None
         assert alpha.place.context.homes.is_here(person)
         await _sign_in(alpha, "ada")
+
+
+async def test_nobody_is_signed_out_when_the_set_is_not_ours_any_more(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        ada = await add(alpha, "ada", alpha.id)
+        client = await _sign_in(alpha, "ada")
+        found = await beta.database.read(epochs.find, alpha.id)
+        assert found is not None
+        alpha.database.fence = lambda: [(alpha.id, found[1])]
+        assert await alpha.moving.move([Move(ada.id, 7, beta.id)]) == 0  # the fence lets it pass
+        await beta.database.write(epochs.next_epoch, alpha.id, "beta")
+        with pytest.raises(Fenced):
+            await alpha.moving.move([Move(ada.id, alpha.id, beta.id)])
+        alpha.database.fence = None
+        assert client.edge.closed is None
+        assert alpha.set_of("ada") == alpha.id
 
 
 async def test_a_home_that_does_not_answer(postgres_url: str) -> None:
