@@ -72,6 +72,14 @@ def stop(pid: int, patience: float = 10.0) -> None:
     child.wait()
 
 
+def kill(pid: int) -> None:
+    """End the group of `pid` as a crash does, and reap it."""
+    child = _children.pop(pid, None)
+    if child is not None:
+        _signal_group(pid, signal.SIGKILL)
+        child.wait()
+
+
 def _signal_group(pid: int, what: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, what)
@@ -153,6 +161,16 @@ def resident_bytes(pids: Sequence[int]) -> int:
     for pid in pids:
         with contextlib.suppress(OSError):
             total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    return total
+
+
+def proportional_bytes(pids: Sequence[int]) -> int:
+    """Resident memory of these processes together, pages that they share counted once (proc(5) `Pss`)."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
     return total
 
 

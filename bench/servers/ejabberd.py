@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import process
@@ -92,23 +93,16 @@ class Ejabberd(Server):
         people = self.folder / "people.terms"
         people.write_text(_people(self.fixture.population) + _histories(self.fixture.population))
         # With the archive on, so that its table is made too.
-        self._write_config(archive=True)
+        self.configure(archive=True)
         script = _FILL.replace("PEOPLE", str(people)).replace("\n", " ")
-        command = self._command(self.template, ["-eval", script])
-        env = self._environment()
+        command = self.command(self.template, ["-eval", script])
+        env = self.environment()
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
         if "FILLED" not in done.stdout:
             raise BenchError(f"ejabberd did not take the people: {done.stdout[-2000:]}{done.stderr[-1000:]}")
 
     def configure(self, archive: bool) -> None:
-        """Write ejabberd.yml."""
-        self._write_config(archive)
-
-    def launch(self) -> int:
-        """Start the node in the foreground, with the flags of Debian's `ejabberdctl foreground`."""
-        return process.spawn(self._command(self.data, ["-s", "ejabberd"]), self.log, self._environment())
-
-    def _write_config(self, archive: bool) -> None:
+        """Write ejabberd.yml, with or without the archive."""
         modules = "".join(f"  {module}: {{}}\n" for module in _MODULES.split())
         if archive:
             modules += "  mod_mam: {default: always, assume_mam_usage: true}\n"
@@ -121,13 +115,19 @@ class Ejabberd(Server):
         )
         self._config.write_text(text)
 
-    def _command(self, spool: Path, extra: list[str]) -> list[str]:
+    def launch(self) -> int:
+        """Start the node in the foreground, with the flags of Debian's `ejabberdctl foreground`."""
+        return process.spawn(self.command(self.data, ["-s", "ejabberd"]), self.log, self.environment())
+
+    def command(self, spool: Path, extra: Sequence[str]) -> list[str]:
+        """The Erlang machine with a Mnesia directory and further flags."""
         # No node name: Mnesia is content with nonode@nohost, and no epmd is left behind.
         erl = shutil.which("erl") or "erl"
         flags = ["+K", "true", "+P", "250000", "-noinput", "-mnesia", "dir", f'"{spool}"']
         return [erl, *flags, *extra]
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Where it finds its libraries, its configuration and its log."""
         return {
             **os.environ,
             "ERL_LIBS": _libraries(),
@@ -148,11 +148,16 @@ def _libraries() -> str:
     return os.path.dirname(found[0]) if found else _LIBRARIES
 
 
-def _people(population: Population) -> str:
-    """Erlang terms: one `passwd` record per person, one `roster` record per contact."""
+def secret_term() -> str:
+    """The Erlang term that `passwd` holds for everybody."""
     keys = scram_keys()
     salt = base64.b64encode(SALT).decode()
-    secret = f'{{scram,<<"{keys.stored_base64}">>,<<"{keys.server_base64}">>,<<"{salt}">>,sha,{ITERATIONS}}}'
+    return f'{{scram,<<"{keys.stored_base64}">>,<<"{keys.server_base64}">>,<<"{salt}">>,sha,{ITERATIONS}}}'
+
+
+def _people(population: Population) -> str:
+    """Erlang terms: one `passwd` record per person, one `roster` record per contact."""
+    secret = secret_term()
     lines = []
     for person in population.everybody:
         us = _us(person)
