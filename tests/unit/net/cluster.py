@@ -73,13 +73,13 @@ class Node:
         self.address: Address
         self._server: asyncio.Server
 
-    async def start(self) -> None:
+    async def start(self, port: int = 0) -> None:
         """Listen, and meet the others."""
         loop = asyncio.get_running_loop()
         self.links.set_peers(self.cluster.nodes)
         await self.links.start()
         self._server = await loop.create_server(
-            lambda: ClientConnection(self.service, False), "127.0.0.1", 0, backlog=4096
+            lambda: ClientConnection(self.service, False), "127.0.0.1", port, backlog=4096
         )
         port = self._server.sockets[0].getsockname()[1]
         self.address = Address("127.0.0.1", port, 0, DOMAIN)
@@ -157,13 +157,13 @@ class Cluster:
         await database.write(add)
         await asyncio.get_running_loop().run_in_executor(None, database.close)
 
-    async def start(self, node_id: int, boot: int = 1) -> Node:
+    async def start(self, node_id: int, boot: int = 1, port: int = 0) -> Node:
         """Start a node."""
         node = Node(self, node_id, boot)
         for person in self.people:
             node.place.context.homes.put(person)
         self.nodes[node_id] = node
-        await node.start()
+        await node.start(port)
         return node
 
     def serve(self, node_id: int) -> None:
