@@ -55,6 +55,7 @@ class Counters:
     roster_watchers: int = gauge("JsmRosterWatchersCount", "Watchers of people loaded here.")
     messages_in_slice: int = gauge("JsmMsgsInLastSlice", "Message packets within the last full 60 s.")
     ledger_bytes: int = gauge("", "Bytes that wait for their commit.")
+    verdict_bytes: int = gauge("", "Bytes of messages to other nodes' people that no node has answered yet.")
 
     messages: int = counter("JsmTotalMessagePackets", "Message packets: once received, once delivered.")
     presences_in: int = counter("XMPPPresenceReceived", "Presence stanzas received from clients.")
@@ -76,6 +77,9 @@ class Counters:
     refused_connections: int = counter("", "Connections refused by pace or limits.")
     stream_errors: int = counter("", "Streams that this node ended with an error.")
     api_requests: int = counter("", "Requests to the administration interface.")
+    unanswered_messages: int = counter(
+        "", "Messages written here because the recipient's node gave no answer for three seconds."
+    )
     bus_messages_in: int = counter("", "Bus messages received from other nodes.")
     bus_messages_out: int = counter("", "Bus messages sent to other nodes.")
     bus_items_in: int = counter("", "Items (stanzas, presence, questions ...) received from other nodes.")

@@ -11,7 +11,7 @@ from ubiety.routing.verdict import Delivered, Pending, Refused, Settled, Verdict
 from ubiety.stanza import Stanza, make_error
 from ubiety.telemetry import event
 
-TOKENS_KEPT = 20_000
+TOKENS_KEPT = 10_000
 """Verdicts remembered for each node, for messages that come twice or were written meanwhile."""
 
 

@@ -23,7 +23,7 @@ from ubiety.routing.rescue import Rescue
 from ubiety.routing.verdict import DELIVERED, Pending, Refused, Settled, Verdict, refuse
 from ubiety.stanza import Stanza
 from ubiety.store.database import Database
-from ubiety.telemetry import event
+from ubiety.telemetry import Counters, event
 
 WAIT_SECONDS = 3.0
 """After so long without a verdict a message is written here."""
@@ -43,6 +43,7 @@ class RemoteNodes:
         links: Links,
         database: Database,
         clock: Clock,
+        counters: Counters,
         home: Home,
         call_later: Callable[[float, Callable[[], None]], object],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
@@ -55,8 +56,7 @@ class RemoteNodes:
         """By the address id of the recipient."""
         self.waiting_bytes = 0
         self.bound_bytes = bound_bytes
-        self.stored = 0
-        """Messages written here because no verdict came."""
+        self.counters = counters
         self._clock = clock
         self._call_later = call_later
         self._is_armed = False
@@ -335,6 +335,7 @@ class RemoteNodes:
     def _look(self) -> None:
         self._is_armed = False
         self.look()
+        self.counters.verdict_bytes = self.waiting_bytes
         if self._waiting or self._stuck:
             self._arm()
 

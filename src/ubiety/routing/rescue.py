@@ -19,7 +19,7 @@ from ubiety.store import epochs, strays
 from ubiety.store.database import Database
 from ubiety.store.errors import CommitUnknown, StoreError
 from ubiety.store.strays import NUMBER, Stray
-from ubiety.telemetry import event
+from ubiety.telemetry import Counters, event
 
 BATCH = 500
 PAUSE_SECONDS = 1.0
@@ -31,7 +31,7 @@ class Sender(Protocol):
 
     homes: Homes
     home: Home
-    stored: int
+    counters: Counters
 
     def node_of(self, lane: Lane) -> int | None:
         """Return the node that serves a lane's recipient."""
@@ -134,7 +134,7 @@ class Rescue:
             waiting.doubts = None
             if sender.is_waiting(waiting):
                 sender.settle(waiting, DELIVERED)
-        sender.stored += len(batch)
+        sender.counters.unanswered_messages += len(batch)
         event("messages_stored", count=len(batch), node=node or 0)
 
     def _stray(self, waiting: Waiting) -> Stray:

@@ -57,7 +57,14 @@ class Elsewhere:
         self._people = people
         self._repeats: Lately[tuple[int, int, str], Delivered | Pending] = Lately(REPEATS_KEPT)
         self.nodes = RemoteNodes(
-            context.homes, links, context.database, context.clock, self, call_later, context.spawn
+            context.homes,
+            links,
+            context.database,
+            context.clock,
+            context.counters,
+            self,
+            call_later,
+            context.spawn,
         )
         self._arrivals = Arrivals(context.homes, links, context.router, self)
 

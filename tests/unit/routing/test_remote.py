@@ -74,7 +74,7 @@ async def test_what_gets_no_verdict_is_written_and_comes_in_order(nodes: Nodes) 
     ann.request()
     ann.read()
     assert ann.h == 3, "both are written"
-    assert nodes.nodes[1].elsewhere.nodes.stored == 2
+    assert nodes.nodes[1].place.context.counters.unanswered_messages == 2
     ann.write_to(BOB)
     nodes.cut.clear()
     await nodes.advance(3)
@@ -127,7 +127,7 @@ async def test_what_waits_for_a_dead_node_goes_to_the_one_that_takes_over(nodes:
     await bob.sign_in()
     ann.write_to(BOB)
     await nodes.advance(0.3)
-    assert nodes.nodes[1].elsewhere.nodes.stored == 0
+    assert nodes.nodes[1].place.context.counters.unanswered_messages == 0
     nodes.start(2)
     assert await nodes.finish() == 4
     assert shown(nodes, BOB) == [1, 2, 3, 4]

@@ -169,7 +169,7 @@ async def test_what_waits_is_bounded(nodes: Nodes) -> None:
     assert 2 < len(refused) < 10
     await nodes.advance(4)
     assert remote.waiting_bytes == 0
-    assert remote.stored == 10 - len(refused)
+    assert nodes.nodes[1].place.context.counters.unanswered_messages == 10 - len(refused)
 
 
 async def test_a_repeat_is_not_delivered_again_when_the_senders_home_has_changed(nodes: Nodes) -> None:
@@ -231,4 +231,4 @@ async def test_a_blocked_sender_gets_the_refusal_also_when_nobody_serves_the_rec
     ann.send(body("no"))
     await nodes.advance(4)
     assert errors(await ann.take("message")) == [("no", "service-unavailable")]
-    assert nodes.nodes[1].elsewhere.nodes.stored == 0
+    assert nodes.nodes[1].place.context.counters.unanswered_messages == 0
