@@ -23,6 +23,8 @@ MIXED = (
 SEE = "See: ubiety utils ha status"
 RECOVERY_SECONDS = 60.0
 LOOK_SECONDS = 0.2
+ANSWER_SECONDS = 3.0
+"""A node that takes longer to tell how it is counts as one that does not answer."""
 
 
 class NodeView(Result):
@@ -252,6 +254,7 @@ STATUS = Operation(
     look,
     place="all",
     merge=merge,
+    seconds=ANSWER_SECONDS,
 )
 RECOVER = Operation(
     "ha.recover",

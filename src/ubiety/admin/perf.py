@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from ubiety.admin.context import Node
+from ubiety.admin.ha import ANSWER_SECONDS
 from ubiety.admin.operation import Arguments, Line, Operation, Result
 from ubiety.admin.problems import NOT_FOUND, Problem
 from ubiety.admin.rbac import Caller
@@ -91,5 +92,6 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         query,
         place="all",
         merge=merge,
+        seconds=ANSWER_SECONDS,
     ),
 )

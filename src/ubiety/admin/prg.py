@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from ubiety.admin.context import Node
 from ubiety.admin.ha import (
+    ANSWER_SECONDS,
     READ,
     WRITE,
     GroupView,
@@ -268,6 +269,7 @@ LIST = Operation(
     look,
     place="all",
     merge=merge,
+    seconds=ANSWER_SECONDS,
 )
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     LIST,

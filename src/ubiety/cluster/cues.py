@@ -65,6 +65,12 @@ class Facts:
         return None if self.leases is None else self.leases[index]
 
 
+RETURNABLE = frozenset(
+    {Reason.SERVICE_DOWN, Reason.PEER_REBOOT, Reason.PEER_DOWN, Reason.PEER_ABSENT, Reason.INITIALIZATION}
+)
+"""After a fail-over for any other reason an administrator has people return."""
+
+
 class Cue(Enum):
     """The conditions; the value says them in words."""
 
@@ -107,6 +113,7 @@ class Cue(Enum):
     PEER_KNOWN = "the peer is heard, or the time-out for that is over"
     INITIAL_TIMEOUT = "the time-out for heartbeats after a start is over"
     OVERDUE = "the transition takes too long"
+    RETURNABLE = "the fail-over was for a reason after which people may return by themselves"
     FALLBACK_DUE = "automatic fall-back is on, and both have been well for its time"
 
 
@@ -184,6 +191,7 @@ HOLDS: dict[Cue, Predicate] = {
     Cue.OVERDUE: lambda facts, now: (
         facts.has_database and now - facts.overdue_from >= facts.limits.transition
     ),
+    Cue.RETURNABLE: lambda facts, now: facts.reason in RETURNABLE,
     Cue.FALLBACK_DUE: _is_fallback_due,
 }
 """What each cue means of the facts at a time."""

@@ -196,7 +196,13 @@ ROWS: tuple[Row, ...] = (
     _row(BACKUPS, (C.OWN_TAKEN, C.UNREADY), S.FAILED_OVER_UNWELL, R.PEER_DOWN),
     _row(BACKUPS, C.PEERS_KEPT, S.NORMAL, R.NORMAL),
     _row(BACKUPS, (), S.FALLING_BACK, Took.PEERS, peer=S.TAKING_BACK),
-    _row(BACKUPS, (C.FALLBACK_DUE, C.PEER_READY), S.FALLING_BACK, R.AUTOMATIC_FALLBACK, peer=S.FAILED_OVER),
+    _row(
+        BACKUPS,
+        (C.FALLBACK_DUE, C.RETURNABLE, C.PEER_READY),
+        S.FALLING_BACK,
+        R.AUTOMATIC_FALLBACK,
+        peer=S.FAILED_OVER,
+    ),
     # Failed over
     _row(
         {S.IDLE, S.FAILED_OVER},

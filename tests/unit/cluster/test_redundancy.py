@@ -132,6 +132,15 @@ def test_automatic_fallback() -> None:
     assert saw(pair, (S.TAKING_BACK, R.AUTOMATIC_FALLBACK), (S.FALLING_BACK, R.AUTOMATIC_FALLBACK))
 
 
+def test_no_automatic_fallback_after_a_failure_of_the_database() -> None:
+    pair = running(Limits(fallback_after=60))
+    pair.machines[ONE].has_database = False
+    pair.until((S.FAILED_OVER_UNWELL, R.DATABASE), (S.BACKUP, R.DATABASE))
+    pair.machines[ONE].has_database = True
+    pair.run(200)
+    assert pair.states() == (S.FAILED_OVER, R.DATABASE, S.BACKUP, R.DATABASE)
+
+
 def test_a_missed_heartbeat_begins_the_time_before_automatic_fallback_anew() -> None:
     pair = running(Limits(fallback_after=60))
     pair.kill(ONE)
