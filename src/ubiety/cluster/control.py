@@ -372,7 +372,7 @@ class ControlCenter:
             service.error = error
             text = str(error) or type(error).__name__
             word = "start" if is_start else "stop"
-            event("service_order_failed", level="error", service=service.name, order=word, reason=text)
+            event("service_order_failed", service=service.name, order=word, reason=text)
             self._become(service, State.STOPPED, f"It did not {word}: {text}")
             raise ServiceError(
                 f"{service.name} did not {word}: {text}", "See the log of the node."
