@@ -20,6 +20,8 @@ STANZAS_AT_ONCE = 300
 """What is written between two turns of the loop."""
 LOOKED_AT_ONCE = 1000
 """People who are looked at between two turns of the loop."""
+UNREACHABLE = 10.0
+"""Seconds after which the people of a silent node, whom nobody took over, are not shown any more."""
 DEBOUNCE = 0.5
 """Seconds in which several reasons to look anew are one."""
 
@@ -44,15 +46,23 @@ class Resync:
         self._due: set[int] = set()
         self._owed: dict[int, int] = {}  # nodes that wait for the presence engine, and for which round
         self._missed: set[int] = set()  # nodes that went down: whatever they said meanwhile is lost
+        self._silences: dict[int, int] = {}  # how often a node went down
         self._unconfirmed: dict[int, tuple[int, dict[int, tuple[str, ...]]]] = {}
         links.watch(self._link_changed)
 
     def _link_changed(self, node_id: int, happened: LinkEvent) -> None:
         if happened is LinkEvent.DOWN:
             self._missed.add(node_id)
+            self._silences[node_id] = silence = self._silences.get(node_id, 0) + 1
+            self._call_later(UNREACHABLE, lambda: self._give_up(node_id, silence))
         elif happened is not LinkEvent.UP or node_id in self._missed:
             self._missed.discard(node_id)
             self.ask(node_id)
+
+    def _give_up(self, node_id: int, silence: int) -> None:
+        """Nothing was heard of a node for long: nobody knows who is available there."""
+        if node_id in self._missed and self._silences[node_id] == silence:
+            self.lose(lambda person: self._context.homes.node_of(person) == node_id)
 
     # -- asking ------------------------------------------------------------------------------------
 
