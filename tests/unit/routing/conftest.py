@@ -18,6 +18,15 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 @pytest.fixture
+async def three_nodes(postgres_url: str) -> AsyncIterator[Nodes]:
+    """Three nodes on an empty PostgreSQL database."""
+    made = Nodes(postgres_url, 3)
+    await made.advance(1)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
 async def nodes(postgres_url: str) -> AsyncIterator[Nodes]:
     """Two nodes on an empty PostgreSQL database."""
     made = Nodes(postgres_url)

@@ -17,7 +17,6 @@ from ubiety.routing.links import Kind
 _FIRST, _, _COUNT = os.environ.get("UBIETY_WALKS", "0:6").partition(":")
 WALKS = range(int(_FIRST), int(_FIRST) + int(_COUNT))
 STEPS = 120
-LINK = frozenset((1, 2))
 
 
 class Walk:
@@ -28,10 +27,17 @@ class Walk:
         self.random = random.Random(seed)
         self.devices: list[Device] = []
         self.told: list[str] = []
+        self.ids = list(nodes.nodes)
 
     async def begin(self) -> None:
         """People at both nodes, signed in."""
-        for name, set_id, resources in (("ann", 1, "dt"), ("bob", 2, "dt"), ("cat", 2, "d"), ("dan", 1, "d")):
+        last = self.ids[-1]
+        for name, set_id, resources in (
+            ("ann", 1, "dt"),
+            ("bob", 2, "dt"),
+            ("cat", last, "d"),
+            ("dan", 1, "d"),
+        ):
             self.devices += await self.nodes.person(name, set_id, *resources)
         for device in self.devices:
             await device.sign_in()
@@ -94,7 +100,7 @@ class Walk:
 
     async def cut(self) -> None:
         """The link breaks."""
-        self.nodes.cut.add(LINK)
+        self.nodes.cut.add(frozenset(self.random.sample(self.ids, 2)))
 
     async def mend(self) -> None:
         """The link is there again, and verdicts too."""
@@ -125,19 +131,19 @@ class Walk:
 
     async def recover(self) -> None:
         """A dead node comes back, or the other one takes over."""
-        for node_id in (1, 2):
+        for node_id in self.ids:
             if node_id not in self.nodes.nodes and self.random.random() < 0.7:
                 self.nodes.start(node_id)
-        for set_id in (1, 2):
+        for set_id in self.ids:
             if set_id not in self.nodes.serving and self.random.random() < 0.8:
                 self.nodes.take_over(set_id, self.random.choice(list(self.nodes.nodes)))
 
     async def end(self) -> int:
         """Mend everything and check."""
-        for node_id in (1, 2):
+        for node_id in self.ids:
             if node_id not in self.nodes.nodes:
                 self.nodes.start(node_id)
-        for set_id in (1, 2):
+        for set_id in self.ids:
             if set_id not in self.nodes.serving:
                 self.nodes.take_over(set_id, set_id)
         return await self.nodes.finish()
@@ -149,6 +155,20 @@ async def test_whatever_happens_between_nodes_promises_are_kept(nodes: Nodes, se
     await walk.begin()
     for _ in range(STEPS):
         await walk.step()
+    await _end(walk, seed)
+
+
+@pytest.mark.parametrize("seed", WALKS)
+async def test_promises_are_kept_between_three_nodes(three_nodes: Nodes, seed: int) -> None:
+    walk = Walk(three_nodes, seed)
+    await walk.begin()
+    for _ in range(STEPS):
+        await walk.step()
+    await _end(walk, seed)
+
+
+async def _end(walk: Walk, seed: int) -> None:
+    nodes = walk.nodes
     shown = await walk.end()
     stored = sum(node.place.context.counters.unanswered_messages for node in nodes.nodes.values())
     print(f"walk {seed}: {shown} shown, {nodes.repeats} repeats, {stored} stored, {nodes.kills} kills")
