@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.harness.client import Client
+from tests.harness.wire import ConnectionGoneError
 from tests.nats import Nats
 from tests.node import Node, NodeError, NodeFactory
 
@@ -81,6 +83,47 @@ async def test_a_person_moves_while_another_one_writes_to_them(nodes: list[Node]
     assert [row["people"] for row in shown["nodes"]] == [2, 0]
     moved = await asyncio.to_thread(two.command, "assignment", "rebalance")
     assert "Moved 1 people" in moved
+
+
+async def test_moves_to_and_fro_lose_nothing_and_keep_the_order(nodes: list[Node]) -> None:
+    one, two = nodes
+    ann = Client(one.place, "ann")
+    await ann.login()
+    await ann.enable()
+    seen: list[str] = []
+    offline: list[float] = []
+    reading = asyncio.create_task(_stay_on(nodes, seen, offline))
+    while not offline:
+        await asyncio.sleep(0.05)
+    writing = asyncio.create_task(_write(ann, Client(two.place, "bob")))
+    for home in ("node1", "node2", "node1"):
+        await asyncio.sleep(0.4)
+        done = await asyncio.to_thread(_json, one, "assignment", "set", "bob", home)
+        assert done["node"] == home
+    await writing
+    async with asyncio.timeout(20):
+        while len(set(seen)) < MESSAGES:
+            await asyncio.sleep(0.1)
+    reading.cancel()
+    print(f"{len(seen) - MESSAGES} seen twice; off for at most {max(offline[1:]):.2f} s")
+    assert list(dict.fromkeys(seen)) == [f"message {number}" for number in range(MESSAGES)]
+
+
+async def _stay_on(nodes: list[Node], seen: list[str], offline: list[float]) -> None:
+    """Be bob, at one node after the other, and note how long he was off each time."""
+    number = 0
+    while True:
+        begun = time.monotonic()
+        bob = Client(nodes[number % 2].place, "bob", resource=f"device{number}")
+        number += 1
+        await _sign_in(bob)
+        offline.append(time.monotonic() - begun)
+        with contextlib.suppress(ConnectionGoneError):
+            while True:
+                tag = await bob.expect(lambda tag: tag.name in ("message", "error"), 60)
+                if tag.name == "error":
+                    break
+                seen.append(tag.body() or "")
 
 
 async def test_people_of_another_node_are_reached_from_here(nodes: list[Node]) -> None:
