@@ -12,15 +12,17 @@ import pytest
 import typer
 
 from ubiety.cli.main import app
+from ubiety.cluster.alarms import KINDS
+from ubiety.cluster.services import SERVICES
 from ubiety.declared import SETTINGS
 from ubiety.telemetry import Counters, Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "docs" / "quickstart.md", *GUIDES]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "quickstart.md", ROOT / "docs" / "services.md", *GUIDES]
 BLOCK = re.compile(r"^```(?:sh)?[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`(ubiety [a-z][^`]*)`")
-SETTING = re.compile(r"`((?:api|archive|audit|c2s|im|log|password|presence|roster)\.[a-z_]+)`")
+SETTING = re.compile(r"`((?:api|archive|audit|c2s|ha|im|log|monitor|password|presence|roster)\.[a-z_]+)`")
 METRIC = re.compile(r"`(ubiety_[a-z_]+)")
 EVENT = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")
 
@@ -96,3 +98,13 @@ def test_rows_of_the_conformance_page_are_whole() -> None:
             assert len(named) == 2, f"where is it done, and tested? {row}"
         if state == "No":
             assert not named, row
+
+
+def test_every_service_and_every_alarm_is_explained() -> None:
+    page = (ROOT / "docs" / "services.md").read_text("utf-8")
+    for service in SERVICES:
+        needs = ", ".join(service.requires) or "-"
+        assert f"| {service.name} | " in page and f" | {needs} | " in page
+        assert service.sentence in page and all(f"`{alias}`" in page for alias in service.aliases)
+    for kind in KINDS.values():
+        assert f"| {kind.name} | {kind.severity} | {kind.meaning} | {kind.cure} |" in page

@@ -7,6 +7,7 @@ Names and severities are those of the original where it has them (facts §7.5). 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from ubiety.telemetry import event
 
 RETRY_SECONDS = 2.0
 MAX_WAITING = 1000
+TIDY_SECONDS = 3600.0
 KEEP_SECONDS = 90 * 86_400.0
 """How long alarms that are over can be looked at."""
 
@@ -143,6 +145,7 @@ class Alarms:
     async def run(self) -> None:
         """Write down what waits, for as long as the node runs."""
         self._waiting.appendleft((alarms.clear_all, (self._clock.now(),)))
+        tidied = float("-inf")
         while True:
             while self._waiting:
                 fn, arguments = self._waiting[0]
@@ -153,7 +156,11 @@ class Alarms:
                     continue
                 self._waiting.popleft()
             self._wake.clear()
-            await self._wake.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), TIDY_SECONDS)
+            if self._clock.monotonic() - tidied > TIDY_SECONDS:
+                tidied = self._clock.monotonic()
+                self._put(alarms.gc_alarms, self._clock.now() - KEEP_SECONDS)
 
     def _put(self, fn: Callable[..., Any], *arguments: Any) -> None:
         self._waiting.append((fn, arguments))

@@ -24,7 +24,7 @@ PAGE = Sql(
     " FROM alarms a JOIN nodes n ON n.id = a.node_id"
     " WHERE a.id < :before AND (:all OR a.cleared IS NULL) ORDER BY a.id DESC LIMIT :limit"
 )
-COLLECT = Sql("DELETE FROM alarms WHERE cleared < :older_than")
+COLLECT = Sql("DELETE FROM alarms WHERE node_id = :node_id AND cleared < :older_than")
 
 LARGEST = 2**63 - 1
 
@@ -71,6 +71,6 @@ def list_page(
     return [Alarm(*row) for row in PAGE.rows(conn, before=before, limit=limit, all=with_cleared)]
 
 
-def gc_alarms(conn: Connection, older_than: float) -> int:
-    """Delete what was over before; returns how many."""
-    return COLLECT.run(conn, older_than=older_than)
+def gc_alarms(conn: Connection, node_id: int, older_than: float) -> int:
+    """Delete what was over before on a node; returns how many."""
+    return COLLECT.run(conn, node_id=node_id, older_than=older_than)

@@ -53,5 +53,5 @@ async def test_alarms_begin_once_and_end(database_url: str) -> None:
     assert (newest.text, newest.raised, newest.cleared) == ("again", 14.0, 15.0)
     page = await database.read(alarms.list_page, with_cleared=True, before=newest.id, limit=1)
     assert [one.name for one in page] == ["SRMFailover"]
-    assert await database.write(alarms.gc_alarms, 14.0) == 2
+    assert await database.write(alarms.gc_alarms, 1, 14.0) == 2
     database.close()
