@@ -487,6 +487,7 @@ def _register(conn: Any, name: str, boot: str, now: float, group: str, address: 
 
 
 def _ensure_domain(conn: Any, name: str, now: float) -> None:
+    nodes.take_turns(conn)  # nodes may start for the first time together
     if domains.find(conn, name) is None:
         domains.add(conn, name, now, is_default=True)
 

@@ -118,7 +118,7 @@ def register(
     The first node ever gets id 1 and is the publisher. A new one joins ``group``, else a group of its own.
     A node that is draining does so no more. Raises ``Conflict`` when the group has two nodes already.
     """
-    LOCK.run(conn)
+    take_turns(conn)
     known = find(conn, name)
     values = {"address": address, "ports": json.dumps(dict(ports or {})), "release": release, "boot": boot}
     if known is None:
@@ -139,6 +139,11 @@ def register(
         STARTED.run(conn, id=node_id, started=now, **values)
     changes.note(conn, changes.TOPOLOGY)
     return _must_load(conn, node_id)
+
+
+def take_turns(conn: Connection) -> None:
+    """Wait until no other node is being registered or moved between groups, and have others wait."""
+    LOCK.run(conn)
 
 
 def list_all(conn: Connection) -> list[NodeRow]:
@@ -195,7 +200,7 @@ def remove(conn: Connection, node_id: int) -> bool:
 
     Raises ``Conflict`` for the publisher, and while people are assigned to the node.
     """
-    LOCK.run(conn)
+    take_turns(conn)
     node = load(conn, node_id)
     if node is None:
         return False
@@ -235,7 +240,7 @@ def add_group(conn: Connection, name: str, description: str, node_ids: Sequence[
     Raises ``Conflict``: a name or description that is not allowed or taken, too many nodes, an unknown one,
     a node of a pair with high availability.
     """
-    LOCK.run(conn)
+    take_turns(conn)
     _check_group(name, description)
     if not 1 <= len(set(node_ids)) <= MAX_GROUP_NODES:
         raise Conflict(f"a group has one or two nodes, not {len(set(node_ids))}")
@@ -276,7 +281,7 @@ def set_ha(conn: Connection, group_id: int, enabled: bool) -> None:
 
 def move_node(conn: Connection, node_id: int, group_id: int) -> None:
     """Put a node into another group; the old one is removed when it is empty. Raises ``Conflict``."""
-    LOCK.run(conn)
+    take_turns(conn)
     _check_may_leave(conn, node_id)
     members = [node for node in list_all(conn) if node.group_id == group_id and node.id != node_id]
     if len(members) >= MAX_GROUP_NODES:
