@@ -7,6 +7,8 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,24 @@ def nodes(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> lis
     _until(lambda: all(row["is_up"] for row in _json(made[0], "node", "list")))
     made[0].add_users("ann", "bob")
     return made
+
+
+def test_nodes_that_start_for_the_first_time_together(
+    start_node: NodeFactory, postgres_url: str, own_nats: MakeNats, tmp_path: Path
+) -> None:
+    nats = own_nats()
+    nats.start()
+    about = {"UBIETY_BUS_URL": nats.url, "UBIETY_BUS_CA": str(nats.ca)}
+
+    def start(name: str) -> Node:
+        return start_node(postgres_url, {**about, "UBIETY_NODE": name}, tmp_path / name)
+
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(start, ("alpha", "beta")))
+    _until(lambda: all(row["is_up"] for node in made for row in _json(node, "node", "list")))
+    listed = _json(made[0], "node", "list")
+    assert sorted(row["name"] for row in listed) == ["alpha", "beta"]
+    assert [(row["id"], row["is_publisher"]) for row in listed] == [(1, True), (2, False)]
 
 
 def test_what_one_node_is_told_the_other_does(nodes: list[Node]) -> None:
