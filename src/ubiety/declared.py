@@ -1,7 +1,7 @@
 """Every setting of a node, gathered from the modules that use them."""
 
 from ubiety.admin import api, system
-from ubiety.cluster import monitor, moving, recovery
+from ubiety.cluster import monitor, moving, recovery_settings
 from ubiety.directory import assignment, passwords
 from ubiety.net import pacing, service
 from ubiety.users import features, homed, preferences
@@ -17,6 +17,6 @@ SETTINGS = (
     *moving.SETTINGS,
     *api.SETTINGS,
     *system.SETTINGS,
-    *recovery.SETTINGS,
+    *recovery_settings.SETTINGS,
     *monitor.SETTINGS,
 )

@@ -15,7 +15,8 @@ from ubiety.cluster.control import ControlCenter, Hooks
 from ubiety.cluster.health import Facts, Health, judge
 from ubiety.cluster.links import NodeLinks
 from ubiety.cluster.monitor import DataMonitor
-from ubiety.cluster.recovery import MONITOR_AUTHENTICATION, Recovery, Refused
+from ubiety.cluster.recovery import Recovery, Refused
+from ubiety.cluster.recovery_settings import MONITOR_AUTHENTICATION
 from ubiety.cluster.services import (
     ADMIN,
     CONFIG_MANAGER,

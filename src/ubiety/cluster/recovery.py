@@ -11,9 +11,16 @@ from math import inf
 from typing import Any, Protocol
 
 from ubiety.clock import Clock
-from ubiety.cluster import services
 from ubiety.cluster.alarms import FAILED, FAILOVER, Alarms
-from ubiety.cluster.redundancy import AIMS, Aim, Redundancy
+from ubiety.cluster.recovery_settings import (
+    AUTOMATIC_FALLBACK,
+    CRITICAL_DELAY,
+    FALLBACK_MINUTES,
+    HEARTBEAT_INTERVAL,
+    HEARTBEAT_TIMEOUT,
+    INITIAL_TIMEOUT,
+)
+from ubiety.cluster.redundancy import Redundancy
 from ubiety.cluster.serving import Serving
 from ubiety.cluster.states import (
     Announce,
@@ -41,87 +48,15 @@ from ubiety.cluster.states import (
 )
 from ubiety.cluster.tenure import Lost
 from ubiety.cluster.topology import Topology
+from ubiety.cluster.transitions import AIMS, Aim
 from ubiety.routing.links import Item, Kind, LinkEvent, Links
-from ubiety.settings import Setting, Settings
+from ubiety.settings import Settings
 from ubiety.store import nodes
 from ubiety.store.database import Database
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
 
 MINUTE = 60.0
-
-CRITICAL_DELAY = Setting(
-    "ha.critical_service_delay",
-    float,
-    10.0,
-    "seconds",
-    "Time for which a critical service may be down before the node fails over: "
-    "Critical Service (Down) Delay.",
-    minimum=0,
-    maximum=3600,
-)
-AUTOMATIC_FALLBACK = Setting(
-    "ha.automatic_fallback",
-    bool,
-    False,
-    "",
-    "People return to their node by themselves once it has been well for a time: Enable Automatic Fallback.",
-)
-FALLBACK_MINUTES = Setting(
-    "ha.fallback_minutes",
-    int,
-    30,
-    "minutes",
-    "Time for which both nodes must have been well before people return by themselves.",
-    minimum=1,
-    maximum=10_080,
-)
-INITIAL_TIMEOUT = Setting(
-    "ha.initial_heartbeat_timeout",
-    float,
-    10.0,
-    "seconds",
-    "Time that a node which starts waits to hear of its peer before it serves people: "
-    "Initialization Keep Alive (Heartbeat) Timeout.",
-    minimum=1,
-    maximum=600,
-)
-HEARTBEAT_TIMEOUT = Setting(
-    "ha.heartbeat_timeout",
-    float,
-    2.5,
-    "seconds",
-    "Time without a heartbeat after which the peer counts as down, and is taken over when its lease in the "
-    "database has run out, too: Keep Alive (Heartbeat) Timeout.",
-    minimum=1,
-    maximum=600,
-)
-HEARTBEAT_INTERVAL = Setting(
-    "ha.heartbeat_interval",
-    float,
-    0.5,
-    "seconds",
-    "Pause between two heartbeats to the peer: Keep Alive (Heartbeat) Interval.",
-    minimum=0.1,
-    maximum=60,
-)
-MONITOR_AUTHENTICATION = Setting(
-    "ha.monitor_authentication",
-    bool,
-    True,
-    "",
-    "The Cisco XCP Authentication Service counts as a critical service: Enable monitoring of XCP "
-    "Authentication Service.",
-)
-SETTINGS = (
-    CRITICAL_DELAY,
-    AUTOMATIC_FALLBACK,
-    FALLBACK_MINUTES,
-    INITIAL_TIMEOUT,
-    HEARTBEAT_TIMEOUT,
-    HEARTBEAT_INTERVAL,
-    MONITOR_AUTHENTICATION,
-)
 
 COVERING = frozenset({State.TAKING_OVER, State.BACKUP, State.BACKUP_ACTIVATED, State.FALLING_BACK})
 """States in which a node serves its peer's people, or is about to."""
@@ -298,10 +233,7 @@ class Recovery:
 
     def critical_down(self) -> list[str]:
         """The services that count as critical and do not run."""
-        is_counted = self._settings.get(MONITOR_AUTHENTICATION)
-        return [
-            name for name in self._services.critical_down() if is_counted or name != services.AUTHENTICATION
-        ]
+        return self._services.critical_down()
 
     # -- the loop ----------------------------------------------------------------------------------
 

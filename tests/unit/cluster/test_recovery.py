@@ -11,13 +11,13 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from ubiety.clock import SystemClock
-from ubiety.cluster import recovery as recovery_module
-from ubiety.cluster import topology
+from ubiety.cluster import recovery_settings, topology
 from ubiety.cluster.alarms import FAILED, FAILOVER, Alarms
 from ubiety.cluster.bus import LocalBus
 from ubiety.cluster.control import ControlCenter, Hooks
 from ubiety.cluster.links import NodeLinks
-from ubiety.cluster.recovery import CRITICAL_DELAY, Recovery, Refused, pack, unpack
+from ubiety.cluster.recovery import Recovery, Refused, pack, unpack
+from ubiety.cluster.recovery_settings import CRITICAL_DELAY
 from ubiety.cluster.services import PRESENCE_ENGINE, ROUTER, Kind
 from ubiety.cluster.serving import Serving
 from ubiety.cluster.states import Heartbeat, Reason, Request, State
@@ -43,7 +43,7 @@ class Member:
         self.broken: set[str] = set()
         self.known = known
         self.database = Database(url)
-        self.settings = Settings(recovery_module.SETTINGS)
+        self.settings = Settings(recovery_settings.SETTINGS)
         self.settings.apply(CRITICAL_DELAY.name, 1.0)
         self.links = NodeLinks(bus, "test", node_id, Counters())
         self.homes = Homes(node_id=node_id)

@@ -6,8 +6,8 @@ import pytest
 
 from tests.unit.cluster.pair import ONE, TWO, Pair, running
 from ubiety.cluster.cues import HOLDS, Cue
-from ubiety.cluster.redundancy import AIMS, ROWS
 from ubiety.cluster.states import Limits, Reason, Request, State
+from ubiety.cluster.transitions import AIMS, ROWS
 
 S, R = State, Reason
 NORMAL = (S.NORMAL, R.NORMAL)
