@@ -32,6 +32,9 @@ def up(
     port_base: Annotated[
         int, typer.Option("--port-base", min=0, help="Node N has the ports from here + 10 N on; 0: any free.")
     ] = 5200,
+    share_ports: Annotated[
+        bool, typer.Option("--share-ports", help="One pair of ports for the clients of all nodes.")
+    ] = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Start PostgreSQL, NATS and some nodes, and keep them running in the foreground."""
@@ -39,6 +42,7 @@ def up(
         "nodes": nodes,
         "domain": domain,
         "port_base": port_base,
+        "share_ports": share_ports,
         "data": str(data.expanduser().absolute()),
     }
     sys.stdout.flush()

@@ -167,7 +167,11 @@ def make_plan(files: Files, options: dict[str, Any]) -> Plan:
     if base and max(wanted.values()) > 65535:
         raise CommandError(f"{nodes} nodes from port {base} on do not fit.", "Give a lower --port-base.")
     ports = wanted if base else dict(zip(wanted, _free_ports(len(wanted)), strict=True))
-    return Plan(files, nodes, options["domain"], ports, _passwords(files.passwords), _server_user(files))
+    is_shared = bool(options["share_ports"])
+    if is_shared:
+        ports |= {name: ports[f"node1 {name.split()[1]}"] for name in ports if " c2s" in name}
+    user = _server_user(files)
+    return Plan(files, nodes, options["domain"], ports, _passwords(files.passwords), user, is_shared)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -232,6 +236,7 @@ def node_part(plan: Plan, number: int) -> Part:
     known = {key.variable for key in KEYS}
     given = {
         "UBIETY_NODE": name,
+        "UBIETY_REUSE_PORT": "true" if plan.is_shared else "",
         "UBIETY_DOMAIN": plan.domain,
         "UBIETY_GROUP": f"group{(number + 1) // 2}",
         "UBIETY_ADDRESS": HOST,

@@ -36,6 +36,8 @@ class Plan:
     passwords: dict[str, str]
     user: str | None
     """Whom the database and the bus run as; None: as who runs this."""
+    is_shared: bool = False
+    """Whether the nodes share their ports for clients."""
 
     @property
     def database_url(self) -> str:
