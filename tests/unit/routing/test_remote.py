@@ -7,7 +7,12 @@ from tests.postgres import Postgres
 from tests.unit.rig import Device
 from tests.unit.routing.nodes import Nodes
 from tests.unit.users.place import DOMAIN
+from ubiety.jid import parse
 from ubiety.routing.links import Kind
+from ubiety.routing.packing import pack_stanza
+from ubiety.routing.remote_home import FIRST, PROMISED
+from ubiety.stanza import Stanza
+from ubiety.xmpp import ns
 
 ANN, BOB = f"ann@{DOMAIN}", f"bob@{DOMAIN}"
 
@@ -122,11 +127,13 @@ async def test_what_waits_for_a_dead_node_goes_to_the_one_that_takes_over(nodes:
     await nodes.kill(2)
     for _ in range(3):
         ann.write_to(BOB)
-    await nodes.advance(2.7)
+    await nodes.advance(2.6)
     nodes.take_over(2, 1)
     await bob.sign_in()
     ann.write_to(BOB)
-    await nodes.advance(0.3)
+    await nodes.advance(0.1)
+    bob.read()
+    assert shown(nodes, BOB) == [1, 2, 3, 4], "before anything is written"
     assert nodes.nodes[1].place.context.counters.unanswered_messages == 0
     nodes.start(2)
     assert await nodes.finish() == 4
@@ -242,6 +249,34 @@ async def test_without_a_database_messages_go_on_between_nodes(own_postgres: Pos
     await asyncio.to_thread(own_postgres.start)
     assert await nodes.finish() == 1
     await nodes.close()
+
+
+async def test_what_follows_a_message_that_was_turned_away_is_turned_away_too(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    assert ann.session is not None
+    verdicts: list[tuple[int, str]] = []
+    nodes.nodes[1].links.handle(Kind.VERDICT, lambda _, item: verdicts.append(item[1:3]))
+    homes = nodes.nodes[2].place.context.homes
+    message = Stanza("message", parse(BOB), ann.session.jid, type="chat", children=((ns.CLIENT, "body"),))
+
+    def send(token: int, flags: int) -> None:
+        packed = pack_stanza(message.replace(payload=b"<body>%d</body>" % token))
+        nodes.nodes[1].links.send(2, (Kind.STANZA, token, flags, 0, packed))
+
+    homes.here.clear()
+    send(1, PROMISED | FIRST)
+    await nodes.pause()
+    homes.here.add(2)
+    send(2, PROMISED)
+    await nodes.pause()
+    assert verdicts == [(1, "not-home"), (2, "not-home")]
+    send(1, PROMISED | FIRST)
+    send(2, PROMISED)
+    await nodes.pause()
+    bob.acknowledge()
+    assert bob.wire is not None
+    found = [data for data in bob.wire.unread if data.startswith(b"<message")]
+    assert [data.partition(b"<body>")[2][:1] for data in found] == [b"1", b"2"]
 
 
 async def test_messages_follow_somebody_who_moves(nodes: Nodes) -> None:
