@@ -26,6 +26,8 @@ class Facts:
     has_database: bool = False
     cut_since: float = 0.0
     """Since when the database does not answer."""
+    found_since: float = 0.0
+    """Since when it does."""
     leases: tuple[Holder, Holder] | None = None
     """Of the own and of the peer's set; None: not known."""
     serving: frozenset[int] = frozenset()
@@ -143,8 +145,10 @@ def _is_alone_without_database(facts: Facts, now: float) -> bool:
 
 
 def _is_peer_cut_off(facts: Facts, now: float) -> bool:
-    since = facts.peer_cut_since
-    return since is not None and facts.is_peer_heard(now) and now - since >= facts.limits.heartbeat_timeout
+    if facts.peer_cut_since is None or not facts.is_peer_heard(now):
+        return False
+    since = max(facts.peer_cut_since, facts.found_since)  # it was away for both: the peer may be a bit later
+    return now - since >= facts.limits.heartbeat_timeout
 
 
 def _is_fallback_due(facts: Facts, now: float) -> bool:

@@ -151,7 +151,7 @@ class Redundancy:
         if not facts.has_database:
             moments.append(facts.cut_since + limits.heartbeat_timeout)
         if facts.peer_cut_since is not None:
-            moments.append(facts.peer_cut_since + limits.heartbeat_timeout)
+            moments.append(max(facts.peer_cut_since, facts.found_since) + limits.heartbeat_timeout)
         if limits.fallback_after is not None:
             moments.append(max(facts.since, facts.peer_since) + limits.fallback_after)
         return min((moment for moment in moments if moment > now), default=None)
@@ -183,7 +183,7 @@ class Redundancy:
     def _note_health(self, down_since: float | None, has_database: bool, now: float) -> None:
         facts = self.facts
         if has_database and not facts.has_database:
-            facts.overdue_from = now  # a transition waits for its database
+            facts.overdue_from = facts.found_since = now  # a transition waits for its database
         if not has_database:
             facts.leases = None
             if facts.has_database:

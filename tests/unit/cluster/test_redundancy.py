@@ -195,6 +195,19 @@ def test_database_unreachable_from_one_node() -> None:
     pair.until(NORMAL, NORMAL)
 
 
+def test_a_database_that_one_finds_again_later_than_the_other() -> None:
+    pair = running()
+    for machine in pair.machines.values():
+        machine.has_database = False
+    pair.run(20)
+    pair.machines[TWO].has_database = True
+    pair.run(1.5)
+    pair.machines[ONE].has_database = True
+    pair.run(10)
+    assert pair.seen[-1] == (*NORMAL, *NORMAL)
+    assert not [states for states in pair.seen if S.TAKING_OVER in states]
+
+
 def test_a_database_that_is_away_for_both_changes_no_reason() -> None:
     pair = failed_over_by_service()
     pair.mend(ONE)
