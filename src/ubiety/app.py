@@ -6,10 +6,10 @@ import gc
 import itertools
 import json
 import os
-import secrets
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
+from secrets import token_bytes, token_hex
 from typing import Any
 
 import uvloop
@@ -54,7 +54,7 @@ from ubiety.routing.homes import Homes, Person
 from ubiety.routing.links import Links
 from ubiety.routing.router import Router
 from ubiety.settings import Settings
-from ubiety.store import audit, changes, domains, messages, nodes, streams, users
+from ubiety.store import audit, changes, domains, messages, nodes, secrets, streams, users
 from ubiety.store import settings as setting_rows
 from ubiety.store.database import Database
 from ubiety.store.errors import StoreError
@@ -71,6 +71,7 @@ from ubiety.users.remote_presence import RemotePresence
 from ubiety.users.service import DAY, Users
 
 TIDY_SECONDS = 3600.0
+SALT_BYTES = 32
 SLICE_SECONDS = 60.0
 CERTIFICATE_SECONDS = 60.0
 XMPP_PORT = 5222
@@ -101,7 +102,7 @@ class Node:
             config.hostnames,
         )
         self.homes = Homes()
-        self.boot = secrets.token_hex(8)
+        self.boot = token_hex(8)
         """Names this run of the process."""
         self.topology = TopologyCopy()
         self.database: Database
@@ -175,6 +176,8 @@ class Node:
         people = await self.database.read(lambda conn: list(users.all_people(conn)))
         for row in people:
             self.homes.put(directory.known(row))
+        fresh = token_bytes(SALT_BYTES)
+        self._salts = await self.database.write_open(secrets.find_or_add, secrets.SALTS, fresh)
 
     async def _register(self) -> None:
         """Take this node's place among the nodes; its id is also the id of the set that it serves."""
@@ -227,7 +230,7 @@ class Node:
             self.context,
             self.users,
             self.certificates,
-            _secret(self.config.data_dir / "run" / "secret"),
+            self._salts,
             accounts,
             features.stream_feature,
             loop,
@@ -507,15 +510,6 @@ def _lock(path: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
     return descriptor
-
-
-def _secret(path: Path) -> bytes:
-    """Return this installation's secret, made at the first start."""
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    return path.read_bytes()
 
 
 def _calm_collector() -> None:

@@ -377,3 +377,10 @@ changes = Table(
     Index("ix_changes_at", "at"),
     sqlite_autoincrement=True,
 )
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
