@@ -28,7 +28,9 @@ from bench.process import BenchError
 _CLUSTERS: dict[str, type[Cluster]] = {"ubiety": UbietyCluster, "ejabberd": EjabberdCluster}
 #: What the acceptance asks for: ejabberd holds less.
 _SIZES = {"ubiety": (3, 30_000), "ejabberd": (2, 18_000)}
-_QUICK_SESSIONS = 600
+_CONTACTS = 100
+_AT_ONCE = 1000
+_QUICK_SESSIONS, _QUICK_CONTACTS = 600, 20
 _SPARE_FILES = 1000
 _OUT = Path(__file__).parent.parent / "out"
 
@@ -37,7 +39,7 @@ class _Options(argparse.Namespace):
     servers: str
     sessions: int | None
     nodes: int | None
-    contacts: int
+    contacts: int | None
     plain: bool
     spread: bool
     at_once: int
@@ -71,13 +73,20 @@ def _parse(arguments: Sequence[str]) -> _Options:
     parser.add_argument("--servers", default=",".join(_CLUSTERS), help="comma list (default: both)")
     parser.add_argument("--sessions", type=int, help="default: 30,000 for Ubiety, 18,000 for ejabberd")
     parser.add_argument("--nodes", type=int, help="default: 3 for Ubiety, 2 for ejabberd")
-    parser.add_argument("--contacts", type=int, default=100, help="contacts of each, even (default 100)")
+    parser.add_argument("--contacts", type=int, help=f"contacts of each, even (default {_CONTACTS})")
     parser.add_argument("--plain", action="store_true", help="without TLS")
     parser.add_argument("--spread", action="store_true", help="people sign in anywhere, not at their home")
     parser.add_argument(
-        "--at-once", type=int, default=0, help="logins in flight after the death (default: all of them)"
+        "--at-once",
+        type=int,
+        default=_AT_ONCE,
+        help=f"logins in flight after the death; 0: all of them (default {_AT_ONCE})",
     )
-    parser.add_argument("--quick", action="store_true", help=f"{_QUICK_SESSIONS} sessions: does it work?")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"{_QUICK_SESSIONS} sessions with {_QUICK_CONTACTS} contacts: does it work?",
+    )
     options = parser.parse_args(arguments, namespace=_Options())
     unknown = set(options.servers.split(",")) - _CLUSTERS.keys()
     if unknown:
@@ -91,18 +100,19 @@ def _crowd(name: str, options: _Options) -> Crowd:
     nodes, sessions = _SIZES[name]
     if options.quick:
         sessions = _QUICK_SESSIONS
-    return Crowd(options.sessions or sessions, options.nodes or nodes, options.contacts, options.spread)
+    contacts = options.contacts or (_QUICK_CONTACTS if options.quick else _CONTACTS)
+    return Crowd(options.sessions or sessions, options.nodes or nodes, contacts, options.spread)
 
 
 def _plan(crowd: Crowd, options: _Options) -> Plan:
     quick = options.quick
     return Plan(
         warm=crowd.people // (6 if quick else 30),
-        idle=2.0 if quick else 30.0,
+        idle=1.0 if quick else 30.0,
         rate=100.0 if quick else 200.0,
-        chat_seconds=4.0 if quick else 20.0,
+        chat_seconds=3.0 if quick else 20.0,
         chatters=120 if quick else 400,
-        echo_seconds=2.0 if quick else 8.0,
+        echo_seconds=1.5 if quick else 8.0,
         at_once=64 * crowd.nodes,
         crowd_at_once=options.at_once,
     )

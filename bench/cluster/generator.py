@@ -33,6 +33,7 @@ class Generator:
 
     def __init__(self, cluster: Cluster) -> None:
         ground = cluster.ground
+        self._spread = ground.crowd.spread
         self._workers: list[subprocess.Popen[str]] = []
         for number in range(ground.crowd.nodes):
             worker = subprocess.Popen(
@@ -56,10 +57,16 @@ class Generator:
         share = max(1, at_once // len(self._workers))
         return _times(self._ask("enter", first=first, last=last, at_once=share))
 
-    def come_back(self, dead: int, at_once: int) -> list[float]:
-        """Sign in elsewhere whoever was at a dead node."""
-        share = max(1, at_once // len(self._workers))
-        return _times(self._ask("come_back", dead=dead, at_once=share))
+    def come_back(self, dead: int, at_once: int, watch: float) -> tuple[list[float], int]:
+        """Sign in elsewhere whoever was at a dead node, and again who else is cut off.
+
+        Ends when for `watch` seconds nobody was cut off. Returns when each was on, and how many had been
+        elsewhere.
+        """
+        # People of the dead node belong to one process, unless they signed in anywhere.
+        share = max(1, at_once // len(self._workers)) if self._spread else at_once
+        answers = self._ask("come_back", dead=dead, at_once=share, watch=watch)
+        return _times(answers), sum(answer["elsewhere"] for answer in answers)
 
     def chat(self, rate: float, seconds: float) -> int:
         """Single messages, so many a second in all; returns how many were sent."""

@@ -16,6 +16,8 @@ _QUIET_SECONDS = 0.5
 _QUIET_SHARE = 0.3
 """Part of a core that a whole cluster at rest may use: heartbeats, leases, pings."""
 _WAIT_FOR_REST = 120.0
+_WATCH_SECONDS = 6.0
+_WARM_UP_SECONDS = 2.0
 _DEAD = 0
 
 
@@ -129,7 +131,7 @@ class Play:
         plan, generator = self._plan, self._generator
         generator.reset()
         generator.start_echo(self._crowd.chatters(plan.chatters), is_cross)
-        time.sleep(min(2.0, plan.echo_seconds / 2))
+        time.sleep(_WARM_UP_SECONDS)
         before, meter = generator.tally().delivered, self._meter()
         time.sleep(plan.echo_seconds)
         delivered = generator.tally().delivered - before
@@ -148,7 +150,9 @@ class Play:
         generator.reset()
         meter = self._meter()
         killed = self._cluster.kill(_DEAD)
-        times = generator.come_back(_DEAD, plan.crowd_at_once or self._crowd.people)
+        # The people of the dead node who had signed in elsewhere are cut off when another node serves them.
+        watch = _WATCH_SECONDS if self._crowd.spread else 0.0
+        times, elsewhere = generator.come_back(_DEAD, plan.crowd_at_once or self._crowd.people, watch)
         delays = [moment - killed for moment in times]
         self._rest()
         tally = generator.tally()
@@ -163,8 +167,9 @@ class Play:
             cost=cost,
             attempts=tally.attempts,
             errors=tally.errors,
-            lost_elsewhere=tally.lost - len(times),
+            lost_elsewhere=elsewhere,
             online=tally.online,
+            resident=self._cluster.resident(),
         )
 
     def _meter(self) -> Meter:

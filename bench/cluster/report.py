@@ -68,8 +68,10 @@ class Death:
     attempts: int
     errors: dict[str, int]
     lost_elsewhere: int
-    """Sessions at other nodes that ended."""
+    """Sessions at other nodes that ended: of people of the dead node who had signed in elsewhere."""
     online: int
+    resident: dict[str, int]
+    """Bytes of each part afterwards."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class Report:
     def is_whole(self) -> bool:
         """Whether nothing was lost but the sessions of the dead node, and those came back."""
         undelivered = self.before.undelivered + self.after.undelivered
-        return self.death.online == self.sessions and not self.death.lost_elsewhere and not undelivered
+        is_calm = self.is_spread or not self.death.lost_elsewhere
+        return self.death.online == self.sessions and is_calm and not undelivered
 
 
 def render(reports: Sequence[Report], is_markdown: bool = False) -> str:
@@ -141,9 +144,9 @@ def _memory(report: Report) -> str:
     return " / ".join(f"{size / 1024:.1f}" for size in report.memory.per_session) + " kB"
 
 
-def _whole(report: Report) -> str:
-    sizes = [size for name, size in report.memory.parts.items() if name.startswith("node")]
-    others = [size for name, size in report.memory.parts.items() if not name.startswith(("node", "epmd"))]
+def _whole(parts: dict[str, int]) -> str:
+    sizes = [size for name, size in parts.items() if name.startswith("node")]
+    others = [size for name, size in parts.items() if not name.startswith(("node", "epmd"))]
     words = f"{sum(sizes) / 2**20:,.0f}"
     return (f"{words} + {sum(others) / 2**20:,.0f}" if others else words) + " MiB"
 
@@ -155,7 +158,7 @@ _ROWS: tuple[tuple[str, Callable[[Report], str]], ...] = (
     ("… database + bus (ms)", lambda r: _other_ms(r.login)),
     ("… generator", lambda r: f"{r.login.generator * 1e3:.2f} ms"),
     ("resident memory per session, each node", _memory),
-    ("memory in all: nodes (+ database and bus)", _whole),
+    ("memory in all: nodes (+ database and bus)", lambda r: _whole(r.memory.parts)),
     ("delivery at one node: p50 / p99 / slowest", lambda r: _latency(r.before.same)),
     ("… between nodes", lambda r: _latency(r.before.cross)),
     ("CPU per message at one node: nodes", lambda r: _us(r.message_same)),
@@ -173,6 +176,7 @@ _ROWS: tuple[tuple[str, Callable[[Report], str]], ...] = (
         "… on afterwards; lost at survivors",
         lambda r: f"{r.death.online:,}; {r.death.lost_elsewhere}",
     ),
+    ("… then memory in all", lambda r: _whole(r.death.resident)),
     ("… then delivery at one node", lambda r: _latency(r.after.same)),
     ("… then between nodes", lambda r: _latency(r.after.cross)),
     ("single messages undelivered", lambda r: f"{r.before.undelivered + r.after.undelivered}"),

@@ -14,7 +14,7 @@ from bench.cluster.crowd import Crowd, jid, name, source
 from bench.load.fleet import make_context
 from bench.load.login import Login, LoginError
 
-LOGIN_SECONDS = 60.0
+LOGIN_SECONDS = 120.0
 RETRY_SECONDS = 0.5
 """Pause of a client that was turned away, on average."""
 _PING = re.compile(rb"<iq\b[^>]*?\sid=['\"]([^'\"]+)['\"][^>]*>\s*<ping\b")
@@ -105,20 +105,19 @@ class Sessions:
         Whoever is turned away comes again.
         """
         gate = asyncio.Semaphore(at_once)
+        return await asyncio.gather(*(self._enter(person, edge, gate) for person, edge in edges.items()))
 
-        async def one(person: int, edge: int) -> float:
-            while True:
-                async with gate:
-                    self.counts.attempts += 1
-                    try:
-                        self.by_person[person] = await self._login(person, edge)
-                    except (LoginError, OSError, TimeoutError) as error:
-                        self._note(error)
-                    else:
-                        return time.monotonic()
-                await asyncio.sleep(RETRY_SECONDS * (0.5 + self._chance.random()))
-
-        return await asyncio.gather(*(one(person, edge) for person, edge in edges.items()))
+    async def _enter(self, person: int, edge: int, gate: asyncio.Semaphore) -> float:
+        while True:
+            async with gate:
+                self.counts.attempts += 1
+                try:
+                    self.by_person[person] = await self._login(person, edge)
+                except (LoginError, OSError, TimeoutError) as error:
+                    self._note(error)
+                else:
+                    return time.monotonic()
+            await asyncio.sleep(RETRY_SECONDS * (0.5 + self._chance.random()))
 
     async def _login(self, person: int, edge: int) -> Session:
         loop = asyncio.get_running_loop()
@@ -160,24 +159,46 @@ class Sessions:
         """How many are on."""
         return sum(not session.is_lost for session in self.by_person.values())
 
-    async def come_back(self, dead: int, at_once: int) -> list[float]:
-        """Sign in again, elsewhere, whoever was at a node that has died; see `enter`."""
-        people = [person for person, session in self.by_person.items() if session.edge == dead]
-        while not all(self.by_person[person].is_lost for person in people):
+    async def come_back(self, dead: int, at_once: int, watch: float) -> tuple[list[float], int]:
+        """Sign in again whoever was at a node that has died, and whoever else is cut off meanwhile.
+
+        Ends when everybody is on, and for `watch` seconds nobody was cut off. Returns when each was on again,
+        and how many had been elsewhere.
+        """
+        gate, handled = asyncio.Semaphore(at_once), set[int]()
+        tasks: list[asyncio.Task[float]] = []
+        elsewhere, quiet_since = 0, time.monotonic()
+        while True:
+            for person, session in list(self.by_person.items()):
+                if (session.is_lost or session.edge == dead) and person not in handled:
+                    handled.add(person)
+                    elsewhere += session.edge != dead
+                    edge = self.crowd.edge_after(person, dead)
+                    tasks.append(asyncio.create_task(self._return(session, edge, gate)))
+                    quiet_since = time.monotonic()
+            await asyncio.sleep(0.1)
+            if time.monotonic() - quiet_since > watch and all(task.done() for task in tasks):
+                return [task.result() for task in tasks], elsewhere
+
+    async def _return(self, session: Session, edge: int, gate: asyncio.Semaphore) -> float:
+        while not session.is_lost:
             await asyncio.sleep(0.01)
-        return await self.enter({person: self.crowd.edge_after(person, dead) for person in people}, at_once)
+        return await self._enter(session.person, edge, gate)
 
     async def chat(self, rate: float, seconds: float, recipients: int) -> int:
         """Messages from people here to anybody in the crowd, at random, evenly spread; returns how many."""
         loop, senders = asyncio.get_running_loop(), list(self.by_person.values())
-        start, total = loop.time(), round(rate * seconds)
-        for number in range(total):
+        start, sent = loop.time(), 0
+        for number in range(round(rate * seconds)):
             await asyncio.sleep(max(0.0, start + number / rate - loop.time()))
             sender, recipient = self._chance.choice(senders), self._chance.randrange(recipients)
+            if sender.is_lost:
+                continue
+            sent += 1
             head = f"<message type='chat' to='{jid(recipient)}' id='c{number}'>"
             body = f"<body>{time.monotonic():.6f} at {sender.edge}</body>"
             sender.transport.write(f"{head}{body}</message>".encode())
-        return total
+        return sent
 
     def start_echo(self, people: Iterable[int], is_cross: bool) -> None:
         """These people keep one message in flight to their partner."""

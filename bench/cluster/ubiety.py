@@ -79,7 +79,7 @@ class UbietyCluster(Cluster):
         self._files.make(is_shared=os.geteuid() == 0)
         crowd = self.ground.crowd
         try:
-            options = {"nodes": crowd.nodes, "port_base": 0, "domain": DOMAIN}
+            options = {"nodes": crowd.nodes, "port_base": 0, "share_ports": False, "domain": DOMAIN}
             plan = local_cluster.make_plan(self._files, options)
             self._start_servers(plan)
         except CommandError as error:

@@ -38,9 +38,10 @@ class Worker:
         people.sort(key=lambda person: person * 7919 % 104_729)
         return {"times": await self._sessions.enter({who: self._crowd.edge(who) for who in people}, at_once)}
 
-    async def come_back(self, dead: int, at_once: int) -> dict[str, Any]:
-        """Sign in again whoever was at the dead node."""
-        return {"times": await self._sessions.come_back(dead, at_once)}
+    async def come_back(self, dead: int, at_once: int, watch: float) -> dict[str, Any]:
+        """Sign in again whoever was at the dead node, and who else is cut off."""
+        times, elsewhere = await self._sessions.come_back(dead, at_once, watch)
+        return {"times": times, "elsewhere": elsewhere}
 
     async def chat(self, rate: float, seconds: float) -> dict[str, Any]:
         """Single messages at a modest rate."""
