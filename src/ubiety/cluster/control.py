@@ -271,7 +271,9 @@ class ControlCenter:
         if self._tasks.get(name) is not task:
             return  # it was stopped
         del self._tasks[name]
-        error = None if task.cancelled() else task.exception()
+        if task.cancelled():
+            return  # the whole process ends
+        error = task.exception()
         self.failed(name, f"{type(error).__name__}: {error}" if error is not None else "It ended by itself.")
 
     async def _start_again(self, service: Service) -> None:

@@ -42,7 +42,7 @@ def judge(facts: Facts) -> Health:
     if facts.is_draining:
         return Health(False, "draining", "The node is being drained.")
     if not facts.sets:
-        return Health(False, "standby", "Another node serves the people of this one.")
+        return Health(False, "standby", "This node serves nobody now: another one does, or nobody may.")
     if facts.down:
         return Health(False, "down", f"Not running: {', '.join(facts.down)}.")
     return ACTIVE

@@ -18,7 +18,7 @@ def test_a_node_that_serves_is_active() -> None:
         (WELL._replace(is_up=False), "starting", "starting"),
         (WELL._replace(is_up=False, held_back="database: no answer"), "starting", "database: no answer"),
         (WELL._replace(is_draining=True), "draining", "drained"),
-        (WELL._replace(sets=()), "standby", "Another node serves"),
+        (WELL._replace(sets=()), "standby", "serves nobody now"),
         (WELL._replace(down=["Cisco XCP Router"]), "down", "Cisco XCP Router"),
         (WELL._replace(is_up=False, is_draining=True, sets=()), "starting", "starting"),
     ],
