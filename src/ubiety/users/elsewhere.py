@@ -25,6 +25,7 @@ from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.messages import ORIGIN_ID, origin_id
 from ubiety.users.policy import Policy
+from ubiety.users.preferences import ARCHIVE_ENABLED
 
 Origin = Session | RemoteOrigin
 """Who has sent a stanza: one of this node's clients, or somebody's at another node."""
@@ -82,7 +83,7 @@ class Elsewhere:
         if origin is None:
             return self.nodes.send(person, stanza, 0, False)
         verdict = self.nodes.send(person, stanza, origin.address_id, origin.smacks is not None)
-        if type(verdict) is Pending:
+        if type(verdict) is Pending and context.settings.get(ARCHIVE_ENABLED):
             self._keep_when_settled(verdict, person, stanza, origin)
         return verdict
 
