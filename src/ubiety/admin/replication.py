@@ -1,6 +1,8 @@
 """Operations on the state of the database as the nodes see it, and on alarms."""
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import Field
@@ -18,6 +20,8 @@ GOOD = "(2) Setup Completed"
 WAITING = "(0) Initializing"
 FAILED = "(4) Setup Failed"
 OFFLINE = "Off-Line"
+READ_SECONDS = 5.0
+"""Time that the database has to answer; a report waits no longer."""
 
 
 class NodeState(Result):
@@ -80,13 +84,12 @@ class ListAlarms(Arguments):
 async def show_database(node: Node, caller: Caller, arguments: Nothing) -> DatabaseState:
     """Tells how this node stands to the database; `merge` adds the others."""
     began, ping, report = node.clock.monotonic(), None, None
-    if not node.monitor.problem(monitor.DATABASE):
-        try:
-            await node.database.read(replication.ping)
-            ping = (node.clock.monotonic() - began) * 1000
-            report = await node.database.read(replication.report)
-        except StoreError:
-            ping = None
+    if not _is_away(node):
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(READ_SECONDS):
+                await node.database.read(replication.ping)
+                ping = (node.clock.monotonic() - began) * 1000
+                report = await node.database.read(replication.report)
     known = node.topology.value.nodes
     others = [_unheard(one.name, one.id, one.address, one.is_publisher) for one in known]
     own = [_own(node, ping)]
@@ -112,10 +115,16 @@ def merge(arguments: Nothing, parts: Sequence[DatabaseState], missing: Sequence[
     return figures.model_copy(update={"nodes": nodes, "good": is_good})
 
 
+def _is_away(node: Node) -> bool:
+    """Whether it is known that the database does not answer: nobody shall wait for that."""
+    is_watched = node.services.is_running(DATA_MONITOR) and node.monitor.seen_at > 0
+    return is_watched and bool(node.monitor.problem(monitor.DATABASE))
+
+
 def _own(node: Node, ping: float | None) -> NodeState:
     name, own = node.config.node, node.topology.value.node(node.homes.node_id)
     watcher = node.monitor
-    problems = [f"{one.condition.name}: {one.problem}" for one in watcher.standings if one.problem]
+    problems = watcher.core.problems
     state = GOOD if not problems else FAILED if watcher.core.is_released else WAITING
     return NodeState(
         node=name,
@@ -153,12 +162,13 @@ def _replica(one: replication.Replica) -> str:
 async def list_alarms(node: Node, caller: Caller, arguments: ListAlarms) -> AlarmViews:
     """Lists the alarms of all nodes; without a database those of this node that are not over."""
     before = alarms.LARGEST if arguments.before is None else arguments.before
-    try:
-        rows = await node.database.read(
-            alarms.list_page, with_cleared=arguments.all, before=before, limit=arguments.limit
-        )
-    except StoreError:
-        rows = _own_alarms(node)
+    rows = _own_alarms(node)
+    if not _is_away(node):
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(READ_SECONDS):
+                rows = await node.database.read(
+                    alarms.list_page, with_cleared=arguments.all, before=before, limit=arguments.limit
+                )
     views = [_alarm_view(row) for row in rows]
     return AlarmViews(alarms=views, next=views[-1].id if len(views) == arguments.limit else None)
 

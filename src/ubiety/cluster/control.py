@@ -143,7 +143,8 @@ class ControlCenter:
         return {
             one.name: one.reason
             for one in self._services.values()
-            if one.is_wanted and one.state is State.STOPPED and one.reason not in ("", FAILED_OVER)
+            if one.hooks is not None and one.is_wanted and one.state is State.STOPPED
+            if one.reason not in ("", FAILED_OVER)
         }
 
     def critical_down_since(self) -> float | None:

@@ -85,6 +85,11 @@ class Readiness:
         return [*self._standings.values()]
 
     @property
+    def problems(self) -> list[str]:
+        """What is missing now, each in words; without what cannot be known because of something else."""
+        return [self._words([one]) for one in self._missing()]
+
+    @property
     def waiting_for(self) -> str:
         """What feature services wait for, in words; empty once they are released."""
         return "" if self.is_released else self._words(self._missing())
