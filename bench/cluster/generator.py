@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 from bench import process
 from bench.cluster.base import Cluster
 from bench.process import BenchError
+
+_PATIENCE = 1200.0
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,9 @@ def _tell(worker: subprocess.Popen[str], order: dict[str, object]) -> None:
 
 def _hear(worker: subprocess.Popen[str]) -> dict[str, Any]:
     assert worker.stdout is not None
+    ready, _, _ = select.select([worker.stdout], [], [], _PATIENCE)
+    if not ready:
+        raise BenchError(f"a process of the generator is not done after {_PATIENCE:.0f} s")
     line = worker.stdout.readline()
     if not line:
         raise BenchError("a process of the generator has died; its words are above")

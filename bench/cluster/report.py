@@ -63,7 +63,7 @@ class Death:
     """When 95 % were."""
     last: float
     rate: float
-    """Logins a second, without the first and the last twentieth."""
+    """Logins a second, without the first fifth and the last twentieth."""
     cost: Cost
     attempts: int
     errors: dict[str, int]
