@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -133,3 +136,41 @@ async def test_an_old_and_a_new_schema_are_told_apart(database_url: str) -> None
         away = database_url.replace("127.0.0.1:", "127.0.0.1:1")[: len(database_url)]
         assert "does not answer" in await asyncio.to_thread(replication.replica_problem, away, where, 5.0)
     database.close()
+
+
+async def test_a_replica_that_follows_lags_and_goes_away(own_postgres: Postgres) -> None:
+    url = own_postgres.make_database()
+    directory = Path(tempfile.mkdtemp(prefix="ubiety-replica-"))
+    replica = Postgres(directory)
+    try:
+        replica.give(directory)
+        directory.chmod(0o755)
+        origin = ["-h", "127.0.0.1", "-p", str(own_postgres.port), "-U", "postgres", "--checkpoint=fast"]
+        await asyncio.to_thread(replica._run, "pg_basebackup", "-D", str(replica.data), "-R", *origin)
+        await asyncio.to_thread(replica.start)
+        follower = url.replace(f":{own_postgres.port}/", f":{replica.port}/")
+
+        def problem(limit: float = 60.0) -> str:
+            where = database.read_now(replication.position)
+            return replication.replica_problem(follower, where, limit)
+
+        database = Database(url)
+        database.migrate()
+        await wait_for(lambda: problem() == "")
+        (shown,) = (await database.read(replication.report)).replicas
+        assert shown.state.startswith("streaming")
+        with replica.connect() as conn:
+            conn.execute("SELECT pg_wal_replay_pause()")
+        database.write_now(nodes.register, "node1", "0.1.0", "boot", 1.0)
+        await asyncio.sleep(1.1)
+        assert problem() == ""
+        assert "s behind" in problem(limit=1.0)
+        standby = Database(follower)
+        assert "is a replica" in standby.read_now(replication.primary_problem)
+        standby.close()
+        replica.stop()
+        assert "does not answer" in problem()
+        database.close()
+    finally:
+        replica.stop("immediate")
+        shutil.rmtree(directory, ignore_errors=True)
