@@ -491,8 +491,15 @@ def _register(conn: Any, name: str, boot: str, now: float, group: str, address: 
 
 def _ensure_domain(conn: Any, name: str, now: float) -> None:
     nodes.take_turns(conn)  # nodes may start for the first time together
-    if domains.find(conn, name) is None:
-        domains.add(conn, name, now, is_default=True)
+    if domains.find(conn, name) is not None:
+        return
+    known = domains.default(conn)
+    if known is not None:
+        raise StartError(
+            f"The database belongs to an installation for {known.name}, which does not serve {name}. "
+            f"Start this node with --domain {known.name}, or add the other one: ubiety domain add {name}"
+        )
+    domains.add(conn, name, now, is_default=True)
 
 
 def _lock(path: Path) -> int:

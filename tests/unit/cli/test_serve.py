@@ -109,3 +109,15 @@ def test_the_next_steps_name_real_ports(tmp_path: Path) -> None:
     config = Config(data_dir=tmp_path, domain="example.org")
     steps = render_steps(config, {"c2s": 15222, "c2s_tls": 15223}, None)
     assert "port 15222 (STARTTLS) or 15223 (TLS)\n" in steps and "USERID@example.org" in steps
+
+
+def test_a_node_that_joins_for_another_domain_is_refused(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'shared.db'}"
+    first = start(tmp_path / "one", "--domain", "example.org", "--database-url", database, *FREE)
+    wait_until_served(tmp_path / "one", first)
+    first.terminate()
+    assert first.wait(timeout=30) == 0
+    second = start(tmp_path / "two", "--domain", "example.com", "--database-url", database, *FREE)
+    _, said = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert "--domain example.org" in said and "domain add example.com" in said
