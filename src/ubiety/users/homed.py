@@ -31,6 +31,7 @@ SETTINGS = (CLOSE_RATE,)
 
 STEP_SECONDS = 0.05
 RETRY_SECONDS = 0.2
+FLUSH_SECONDS = 10.0
 LOADED_SECONDS = 1.0
 CONDITION = "reset"
 """RFC 6120 §4.9.3.16: the stream is to be set up anew."""
@@ -89,14 +90,17 @@ class HomedPeople:
         return closed
 
     async def _flush(self, set_id: int) -> None:
-        """Have everything written that is queued, however long the database is away."""
+        """Have everything written that is queued. Raises StoreError when the database stays away."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + FLUSH_SECONDS
         while True:
             try:
                 await self._context.ledger.flush()
                 return
             except StoreError as error:
-                if not self._actors(set_id):
-                    raise  # dropped meanwhile: nothing of it may be written any more
+                # Dropped meanwhile; or a node that is to stop must stop: nothing of it was acknowledged.
+                if not self._actors(set_id) or loop.time() > deadline:
+                    raise
                 event("hand_over_waits", level="warning", set_id=set_id, reason=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -294,7 +294,12 @@ def _add(conn: Connection, names: tuple[str, ...], profile: dict[str, str]) -> l
 
 def open_place(folder: Path) -> Place:
     """Make a place with an empty SQLite database in a folder. Call it in the running loop."""
-    database = Database(f"sqlite:///{folder / 'ubiety.db'}")
+    return open_place_on(f"sqlite:///{folder / 'ubiety.db'}")
+
+
+def open_place_on(url: str) -> Place:
+    """Make a place on an empty database. Call it in the running loop."""
+    database = Database(url)
     database.migrate()
     return Place(database)
 

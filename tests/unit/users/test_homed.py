@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import text
 
-from tests.unit.users.place import DOMAIN, Client, Place
+from tests.postgres import Postgres
+from tests.unit.users.place import DOMAIN, Client, Place, open_place_on
 from ubiety.conditions import StanzaError
 from ubiety.store import streams
-from ubiety.store.errors import Fenced
+from ubiety.store.errors import Fenced, StoreError
+from ubiety.users import homed as homed_people
 from ubiety.users.homed import CLOSE_RATE, LOADED_SECONDS, HomedPeople
 from ubiety.users.offline import Inbox
 
@@ -85,6 +87,26 @@ async def test_nobody_signs_in_while_a_set_is_handed_over_and_closing_is_paced(p
         place.users.bind(user, "new", clients[-1].edge)
     await task
     assert all(client.edge.closed for client in clients)
+
+
+async def test_a_database_that_stays_away_holds_up_no_stop_for_ever(
+    own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(homed_people, "FLUSH_SECONDS", 0.5)
+    place = open_place_on(own_postgres.make_database())
+    try:
+        ann = await place.sign_in("ann", managed=True)
+        bob = await place.sign_in("bob", managed=True)
+        assert ann.session.smacks is not None
+        settled = ann.session.smacks.h
+        own_postgres.stop("immediate")
+        write(ann, bob.bare, 1)  # bob acknowledges nothing
+        with pytest.raises(StoreError):
+            await asyncio.wait_for(HomedPeople(place.context, place.users).hand_over(SET), 10)
+        assert ann.session.smacks.h == settled, "what could not be written was not acknowledged"
+    finally:
+        own_postgres.start()
+        await place.close()
 
 
 async def test_dropping_writes_nothing_and_acknowledges_nothing(place: Place) -> None:
