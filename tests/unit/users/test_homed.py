@@ -106,6 +106,9 @@ async def test_a_database_that_stays_away_holds_up_no_stop_for_ever(
         assert ann.session.smacks.h == settled, "what could not be written was not acknowledged"
     finally:
         own_postgres.start()
+        async with asyncio.timeout(10):
+            while place.ledger.trouble is not None:
+                await asyncio.sleep(0.05)
         await place.close()
 
 
