@@ -4,6 +4,8 @@ SHELL := /bin/bash
 
 # Where `make run` keeps its configuration, database, certificates and logs.
 DATA ?= ./data
+# How many tests run at the same time; most of them wait most of the time.
+JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -27,7 +29,8 @@ $(STAMP): requirements.lock pyproject.toml scripts/make-venv
 	@touch $@
 
 test: setup test-packages js lint ## linters, types, import contract and the whole test suite
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak and not alone" -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m "alone and not soak"
 
 lint: setup ## ruff, mypy, the import contract, sizes, documentation references
 	$(BIN)/ruff check .

@@ -23,11 +23,13 @@ Fault = Callable[[Chaos, ClusterNode], Awaitable[None]]
 FAULTS: tuple[Fault, ...] = (Chaos.kill, Chaos.freeze, Chaos.cut, Chaos.restart_database, Chaos.restart_bus)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(420)
 async def test_nothing_is_lost_in_chaos(tmp_path: Path) -> None:
     await survive(tmp_path, rounds=1)
 
 
+@pytest.mark.alone
 @pytest.mark.soak
 @pytest.mark.timeout(2400)
 async def test_nothing_is_lost_in_chaos_soak(tmp_path: Path) -> None:

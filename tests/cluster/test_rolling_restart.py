@@ -16,6 +16,7 @@ MEMBERS = 2000
 MOST_AWAY = 5.0
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_nobody_is_off_for_long_in_a_rolling_restart(tmp_path: Path) -> None:
     names = [f"m{number}" for number in range(MEMBERS)]

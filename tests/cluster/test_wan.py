@@ -13,9 +13,10 @@ from tests.cluster.rig import running
 
 MEMBERS = 60
 ONE_WAY_MILLISECONDS = 40.0
-CHAT_SECONDS = 12.0
+CHAT_SECONDS = 6.0
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_a_distant_node_serves_and_takes_over(tmp_path: Path) -> None:
     names = [f"m{number}" for number in range(MEMBERS)]
@@ -28,9 +29,7 @@ async def test_a_distant_node_serves_and_takes_over(tmp_path: Path) -> None:
         await chaos.all_back()
         await asyncio.sleep(CHAT_SECONDS)
         assert [event for node in rig.nodes for event in node.events("lease_lost", "set_released")] == []
-        near, distant = rig.nodes
-        await chaos.kill(near)
-        await chaos.kill(distant)
+        await chaos.kill(rig.nodes[0])
         await chaos.settle()
         for member in chaos.members:
             member.leave()

@@ -74,6 +74,7 @@ async def test_offline_messages_come_at_login_in_order_with_delay(slix: Clients)
     for stanza in kept:
         assert before <= stanza["delay"]["stamp"] <= datetime.now(UTC) + timedelta(seconds=2)
         assert stanza["from"] == alice.full
+    await bob.settle()  # its client has told that it has them
     await bob.disconnect()
     # Once delivered they are gone.
     again = await slix.client(absent, resource="later").start()

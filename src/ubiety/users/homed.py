@@ -31,7 +31,7 @@ SETTINGS = (CLOSE_RATE,)
 
 STEP_SECONDS = 0.05
 RETRY_SECONDS = 0.2
-FLUSH_SECONDS = 10.0
+FLUSH_SECONDS = 5.0
 LOADED_SECONDS = 1.0
 CONDITION = "reset"
 """RFC 6120 §4.9.3.16: the stream is to be set up anew."""
