@@ -31,11 +31,11 @@ class Plan:
     runs: int = 3
     seconds: float = 4.0
     warm: int = 100
-    logins: int = 400
-    pairs: int = 200
+    logins: int = 900
+    pairs: int = 500
     sessions: int = 1000
     idle: float = 40.0
-    limit: float = 780.0
+    limit: float = 1000.0
     """Seconds after which no further run is begun that would not end in time."""
 
 
