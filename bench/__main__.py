@@ -61,7 +61,7 @@ def _parse(arguments: Sequence[str]) -> _Options:
     parser.add_argument(
         "--idle", type=float, default=40.0, help="seconds before idle memory is read (default 40)"
     )
-    parser.add_argument("--limit", type=float, default=1000.0, help="seconds for all runs (default 780)")
+    parser.add_argument("--limit", type=float, default=1000.0, help="seconds for all runs (default 1000)")
     parser.add_argument("--quick", action="store_true", help="one short run: to see that everything works")
     options = _Options()
     parser.parse_args(arguments, namespace=options)

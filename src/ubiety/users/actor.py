@@ -29,6 +29,7 @@ class User:
         "has_requests",
         "inbox",
         "jid",
+        "left_at",
         "looks_at",
         "person",
         "policy",
@@ -58,6 +59,7 @@ class User:
         self.recent_origins: OrderedDict[tuple[str, str], Delivered | Pending] | None = None
         self.temporary: dict[int, float] | None = None  # address id of a temporary watcher -> expiry
         self.looks_at: set[int] | None = None  # address ids of those whom this person watches temporarily
+        self.left_at = 0.0  # when the last session ended here: seconds since 1970
         self.inbox: Inbox
         self.stanza_id_head = (
             f"<stanza-id xmlns='urn:xmpp:sid:0' by='{person.jid.bare_jid().xml}' id='".encode()

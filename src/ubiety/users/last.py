@@ -33,9 +33,9 @@ async def _last_seen(request: Request) -> Answer:
     now = request.context.clock.now()
     if row is None:
         return _seconds(0)
-    # Somebody who left a moment ago may not be written down yet; the login is.
-    moments = [moment for moment in (row.last_seen, row.last_login) if moment is not None]
-    return _seconds(now - max(moments, default=row.created))
+    # Somebody who left a moment ago may not be written down yet.
+    moments = [row.last_seen or 0.0, row.last_login or 0.0, user.left_at]
+    return _seconds(now - (max(moments) or row.created))
 
 
 def _seconds(seconds: float) -> bytes:

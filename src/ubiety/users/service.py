@@ -412,7 +412,7 @@ class Users:
         if not user.sessions:
             counters.online_users -= 1
             self._note_idle(user)
-            self._seen[user.person.user_id] = self._context.clock.now()
+            self._seen[user.person.user_id] = user.left_at = self._context.clock.now()
             self.unload_idle()
         user.inbox.leave(session)
 
