@@ -21,7 +21,7 @@ from ubiety.users.service import Users
 CLOSE_RATE = Setting(
     "cluster.hand_over_rate",
     int,
-    500,
+    2000,
     "clients per second",
     "Clients closed per second when the people of a node are handed over to another node.",
     minimum=1,
