@@ -6,6 +6,8 @@ import asyncio
 import time
 from statistics import median
 
+import pytest
+
 from tests.harness.client import Client
 from tests.node import Node, NodeFactory
 
@@ -13,11 +15,13 @@ DEVICES = 20
 PATIENCE = 100.0
 
 
+@pytest.mark.alone
 async def test_two_thousand_clients_return_at_once(start_node: NodeFactory) -> None:
     """As fast as this machine can, with the settings as they come."""
     await return_at_once(start_node(), 2000)
 
 
+@pytest.mark.alone
 async def test_time_in_line_is_not_taken_from_the_time_to_sign_in(start_node: NodeFactory) -> None:
     """At so slow a pace that the last ones wait in line for longer than they then have to sign in."""
     node = start_node()
