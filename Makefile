@@ -6,7 +6,7 @@ SHELL := /bin/bash
 DATA ?= ./data
 # How many tests run at the same time; most of them wait most of the time.
 JOBS ?= 3
-# What failed beside others is run once more by itself: it counts if it fails again.
+# What failed is run once more by itself: it counts if it fails again.
 AGAIN = $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,7 +32,7 @@ $(STAMP): requirements.lock pyproject.toml scripts/make-venv
 
 test: setup test-packages js lint ## linters, types, import contract and the whole test suite
 	$(BIN)/python -m pytest -m "not soak and not alone" -n $(JOBS) --dist loadfile || $(AGAIN)
-	$(BIN)/python -m pytest -m "alone and not soak"
+	$(BIN)/python -m pytest -m "alone and not soak" || $(AGAIN)
 
 lint: setup ## ruff, mypy, the import contract, sizes, documentation references
 	$(BIN)/ruff check .
