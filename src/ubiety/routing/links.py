@@ -61,7 +61,6 @@ class Kind(IntEnum):
     ANSWER = 71  # (number, is_ok, value or error text)
     HEARTBEAT = 72  # see cluster/recovery.py
     CHANGED = 73  # (revision): look into the table of changes
-    HOLD = 74  # see cluster/leases.py
     SERVING = 75  # ([(set id, epoch)], ...): what a node serves now
 
 
