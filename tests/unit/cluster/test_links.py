@@ -92,7 +92,7 @@ async def test_a_failing_handler_stops_nothing(pair: tuple[NodeLinks, NodeLinks]
     before = event_counts().get(("item_failed", "error"), 0)
     for number in range(5):
         near.send(2, (Kind.CHANGED, number))
-    near.send(2, (Kind.HOLD, "nobody handles this"))
+    near.send(2, (Kind.ROSTER, "nobody handles this"))
     near.send(2, (Kind.CHANGED, 5))
     await until(lambda: got == [0, 1, 3, 4, 5])
     assert event_counts()["item_failed", "error"] == before + 2
