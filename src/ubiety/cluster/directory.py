@@ -50,6 +50,8 @@ class People:
         self._context = context
         self._forget = forget
         self._end_sessions = end_sessions
+        self.changing = asyncio.Lock()
+        """Held from reading or writing rows to following them: older rows must not undo newer ones."""
 
     async def refresh(self, address_ids: Sequence[int] | None) -> None:
         """Take over who was added, changed, moved or deleted; None: look at everybody. Raises StoreError."""
@@ -58,8 +60,9 @@ class People:
             return
         for start in range(0, len(address_ids), AT_ONCE):
             part = address_ids[start : start + AT_ONCE]
-            rows = await self._context.database.read(users.find_people, part)
-            await self._take_over({row.address_id: row for row in rows}, part)
+            async with self.changing:
+                rows = await self._context.database.read(users.find_people, part)
+                await self._take_over({row.address_id: row for row in rows}, part)
 
     async def refresh_policies(self, address_ids: Sequence[int] | None) -> None:
         """Have people follow their policy as it is stored; None: everybody. Raises StoreError."""
@@ -72,6 +75,10 @@ class People:
             policy_changes.take_over(self._context, user.person, stored)
 
     async def _refresh_all(self) -> None:
+        async with self.changing:
+            await self._follow_all()
+
+    async def _follow_all(self) -> None:
         rows = await self._context.database.read(lambda conn: list(users.all_people(conn)))
         by_address = {row.address_id: row for row in rows}
         gone = [person.address_id for person in self._context.homes if person.address_id not in by_address]

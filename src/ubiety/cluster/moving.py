@@ -178,9 +178,10 @@ class Moving:
                 for person in people:
                     await self._close(person)
                 await self._context.ledger.flush()
-                moved = await self._context.database.write(_assign, moves)
-                for person in people:
-                    homes.put(replace(person, set_id=moved.get(person.user_id, person.set_id)))
+                async with self._people.changing:
+                    moved = await self._context.database.write(_assign, moves)
+                    for person in people:
+                        homes.put(replace(person, set_id=moved.get(person.user_id, person.set_id)))
             finally:
                 homes.moving.difference_update(person.user_id for person in people)
             for person in people:

@@ -7,7 +7,7 @@ from ubiety.routing.links import Item, Kind, LinkEvent, Links
 from ubiety.routing.packing import unpack_stanza
 from ubiety.routing.remote_home import FIRST, NOT_HOME, PROMISED, ROW, Home, RemoteOrigin
 from ubiety.routing.router import Router
-from ubiety.routing.verdict import Delivered, Pending, Refused, Settled, Verdict, refuse
+from ubiety.routing.verdict import UNSERVED, Delivered, Pending, Refused, Settled, Verdict, refuse
 from ubiety.stanza import Stanza, make_error
 from ubiety.telemetry import event
 
@@ -62,7 +62,7 @@ class Arrivals:
         bare = stanza.to.bare if stanza.to is not None else ""
         person = self._homes.find(bare)
         turned_away = self._turned_away.get(node)
-        if person is not None and person.set_id in self._homes.here:
+        if person is not None and self._homes.is_here(person):
             if not turned_away or not token or bare not in turned_away:
                 return person
             if flags & FIRST:
@@ -82,9 +82,7 @@ class Arrivals:
             self._links.send(node, (Kind.VERDICT, token, "", "", ""))
 
     def _answer_later(self, node: int, token: int, person: Person, settled: Settled) -> None:
-        is_here = person.set_id in self._homes.here
-        if not is_here and isinstance(settled, Refused) and settled.error.condition == "resource-constraint":
-            # Not written because the person is not ours any more: the next home takes it.
+        if settled is UNSERVED:  # the next home takes it
             self._taken_from(node).forget(token)
             self._turn_away(node, token, person.jid.bare)
         else:
@@ -114,7 +112,7 @@ class Arrivals:
     def _stored(self, node: int, item: Item) -> None:
         _, telling, address_id, epoch, numbers, tokens = item
         person = self._homes.at(address_id)
-        if person is None or person.set_id not in self._homes.here:
+        if person is None or not self._homes.is_here(person):
             self._links.send(node, (Kind.VERDICT, telling, NOT_HOME, "", ""))
             return
         self._home.go_on_in(epoch)

@@ -31,6 +31,10 @@ def refuse(condition: str, text: str = "") -> Refused:
     return Refused(StanzaError(condition, text=text))
 
 
+UNSERVED = refuse("resource-constraint", "The recipient is served by another node now. Try again.")
+"""Nothing was done because this node serves the recipient no more: another one may take the stanza."""
+
+
 class Pending:
     """A verdict still to come. It is settled once; later verdicts are ignored."""
 

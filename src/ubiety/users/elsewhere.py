@@ -73,7 +73,7 @@ class Elsewhere:
 
     def claims(self, person: Person) -> bool:
         """Tell whether a stanza for this person goes, or waits to go, to another node."""
-        return person.set_id not in self._context.homes.here or person.address_id in self.nodes.lanes
+        return not self._context.homes.is_here(person) or person.address_id in self.nodes.lanes
 
     def send(self, person: Person, stanza: Stanza, origin: Session | None) -> Verdict:
         """Send a stanza to a person whom another node serves."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from ubiety.routing.sessions import Edge, Session
-from ubiety.routing.verdict import refuse
+from ubiety.routing.verdict import UNSERVED
 from ubiety.settings import Setting
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
@@ -122,7 +122,7 @@ class HomedPeople:
             edge.close(CONDITION, LOST_TEXT)
         # Last, so that no client that was just closed hears of it: it sends again what was not settled.
         for one in pending:
-            one.settle(refuse("resource-constraint", "The recipient's server has changed. Try again."))
+            one.settle(UNSERVED)
         self._users.refuse_waiting(self._is_in(set_id))
         return len(edges)
 

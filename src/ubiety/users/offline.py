@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from ubiety.element import escape_attribute
 from ubiety.routing.delivery import takes_bare
 from ubiety.routing.sessions import Session
-from ubiety.routing.verdict import DELIVERED, Pending, refuse
+from ubiety.routing.verdict import DELIVERED, UNSERVED, Pending, refuse
 from ubiety.store import messages
 from ubiety.store.database import Database
-from ubiety.store.errors import DatabaseBusy, DatabaseFull, StoreError
+from ubiety.store.errors import DatabaseBusy, DatabaseFull, Fenced, StoreError
 from ubiety.store.ledger import Entry, Ledger
 from ubiety.telemetry import event
 
@@ -24,6 +24,7 @@ PAGE = 100
 """Rows read back at a time while a backlog drains."""
 RETRY_SECONDS = 2.0
 """Pause before a backlog is read again after the database failed."""
+NOT_STORED = refuse("resource-constraint", "The server cannot store messages right now.")
 TROUBLES = DatabaseFull, DatabaseBusy
 """Failures that pass: the ledger pauses, then tries what it is given next."""
 
@@ -118,7 +119,7 @@ class Delivery:
         self.inbox.ledger.unarchive(self.number)
         event("message_not_stored", level="error", number=self.number, reason=str(error))
         if self.pending is not None:
-            self.pending.settle(refuse("resource-constraint", "The server cannot store messages right now."))
+            self.pending.settle(UNSERVED if isinstance(error, Fenced) else NOT_STORED)
 
 
 class Inbox:

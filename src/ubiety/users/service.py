@@ -11,7 +11,7 @@ from ubiety.jid import Jid, JidError
 from ubiety.routing.homes import Person
 from ubiety.routing.remote_home import RemoteOrigin
 from ubiety.routing.sessions import Edge, Session
-from ubiety.routing.verdict import DELIVERED, Pending, Verdict, refuse
+from ubiety.routing.verdict import DELIVERED, UNSERVED, Pending, Verdict, refuse
 from ubiety.stanza import Stanza
 from ubiety.store import messages as message_rows
 from ubiety.store import streams, users
@@ -136,9 +136,10 @@ class Users:
     def _without_actor(self, person: Person, stanza: Stanza, origin: Origin | None) -> Verdict:
         """A person could not be loaded: the database is away, or another node serves them by now."""
         elsewhere = self.elsewhere
-        is_ours = self._context.homes.is_here(person)
-        if elsewhere is None or is_ours or isinstance(origin, RemoteOrigin):
+        if elsewhere is None or self._context.homes.is_here(person):
             return refuse("resource-constraint", "The database does not answer. Try again later.")
+        if isinstance(origin, RemoteOrigin):
+            return UNSERVED
         return elsewhere.send(person, stanza, origin)
 
     def when_loaded(self, person: Person, fn: Callable[[User | None], None]) -> bool:

@@ -12,7 +12,7 @@ from ubiety.routing.homes import NOBODY
 from ubiety.routing.links import NodeUnreachable
 from ubiety.routing.verdict import DELIVERED
 from ubiety.stanza import Stanza, parse_stanza
-from ubiety.store import epochs, messages, nodes, streams
+from ubiety.store import epochs, messages, nodes, streams, users
 from ubiety.store.errors import Fenced
 
 
@@ -149,6 +149,20 @@ async def test_while_somebody_moves_they_are_served_nowhere(postgres_url: str) -
         assert await moving == 1
         assert homes.node_of(person) == beta.id
         assert not alpha.place.context.actors
+
+
+async def test_rows_that_were_read_before_a_move_do_not_undo_it(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta", follows=False) as (alpha, beta):
+        ada = await add(alpha, "ada", alpha.id)
+        await alpha.people.refresh([ada.address_id])
+        for _ in range(10):
+            moving = asyncio.create_task(alpha.moving.move([Move(ada.id, alpha.id, beta.id)]))
+            while not moving.done():
+                await asyncio.gather(*(alpha.people.refresh([ada.address_id]) for _ in range(3)))
+            assert alpha.set_of("ada") == beta.id
+            await alpha.database.write(users.assign, ada.id, beta.id, alpha.id)
+            await alpha.people.refresh([ada.address_id])
+            assert alpha.set_of("ada") == alpha.id
 
 
 async def test_many_are_moved_at_a_pace(postgres_url: str) -> None:

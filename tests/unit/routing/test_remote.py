@@ -12,9 +12,22 @@ from ubiety.routing.links import Kind
 from ubiety.routing.packing import pack_stanza
 from ubiety.routing.remote_home import FIRST, PROMISED
 from ubiety.stanza import Stanza
+from ubiety.store import messages
 from ubiety.xmpp import ns
 
 ANN, BOB = f"ann@{DOMAIN}", f"bob@{DOMAIN}"
+
+
+class NotServed:
+    """The fence of a node that may write for nobody."""
+
+    def held(self) -> list[tuple[int, int]]:
+        """Nothing is held."""
+        return []
+
+    def covers(self, _user_id: int) -> bool:
+        """Nobody is served."""
+        return False
 
 
 async def two(nodes: Nodes, present: bool = True) -> tuple[Device, Device]:
@@ -297,6 +310,51 @@ async def test_messages_follow_somebody_who_moves(nodes: Nodes) -> None:
     await bob.sign_in()
     assert await nodes.finish() == 3
     assert shown(nodes, BOB) == [1, 2, 3]
+
+
+async def test_what_comes_while_somebody_is_moved_waits_and_is_not_refused(nodes: Nodes) -> None:
+    ann, bob = await two(nodes)
+    (cid,) = await nodes.person("cid", 2, "desk")
+    await cid.sign_in()
+    homes = nodes.nodes[2].place.context.homes
+    person = homes.find(BOB)
+    assert person is not None
+    homes.moving.add(person.user_id)
+    bob.sign_out()
+    ann.write_to(BOB)  # from another node
+    cid.write_to(BOB)  # from his own
+    await nodes.pause()
+    assert not nodes.nodes[2].place.database.read_now(messages.backlog, person.user_id, 0, 10)
+    for node in nodes.nodes.values():
+        node.place.context.homes.put(replace(person, set_id=1))
+    homes.moving.clear()
+    bob.rig.set_id = 1
+    await nodes.advance(1)
+    for sender in (ann, cid):
+        sender.request()
+        sender.read()
+        assert sender.h == 2
+    await bob.sign_in()
+    assert await nodes.finish() == 2
+
+
+async def test_what_can_no_longer_be_written_for_somebody_who_moved_follows_them(nodes: Nodes) -> None:
+    ann, _bob = await two(nodes, present=False)
+    place = nodes.nodes[2].place
+    person = place.context.homes.find(BOB)
+    assert person is not None
+    place.ledger.fence = NotServed()
+    ann.write_to(BOB)
+    await nodes.pause()
+    ann.request()
+    ann.read()
+    assert ann.h == 1, "neither stored nor refused"
+    place.ledger.fence = None
+    await nodes.advance(1)
+    ann.request()
+    ann.read()
+    assert ann.h == 2
+    assert len(place.database.read_now(messages.backlog, person.user_id, 0, 10)) == 1
 
 
 async def test_a_node_that_stops_writes_what_waits(nodes: Nodes) -> None:
