@@ -19,7 +19,6 @@ REBALANCE = ("assignment", "rebalance")
 
 
 @pytest.mark.alone
-@pytest.mark.soak  # a message is refused now and then while people are moved: to be mended
 @pytest.mark.timeout(300)
 async def test_nobody_is_off_for_long_in_a_rolling_restart(tmp_path: Path) -> None:
     names = [f"m{number}" for number in range(MEMBERS)]
