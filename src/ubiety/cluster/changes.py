@@ -23,6 +23,7 @@ ORDER = (
     changes.DOMAINS,
     changes.PEOPLE,
     changes.POLICY,
+    changes.FEDERATION,
     changes.MESSAGES,
 )
 """Each kind is about what the kinds before it have made known."""

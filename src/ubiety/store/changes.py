@@ -20,6 +20,8 @@ DOMAINS = "domains"
 SETTINGS = "settings"
 TOPOLOGY = "topology"
 """Nodes, their groups and states."""
+FEDERATION = "federation"
+"""Static routes, trusted peers, federated domains, addresses of the Microsoft side."""
 
 MESSAGES = "messages"
 """``ref_id`` is an epoch: the senders' home has written messages in it (see ``strays``)."""

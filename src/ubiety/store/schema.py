@@ -384,3 +384,114 @@ secrets = Table(
     Column("name", Text, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
+
+#: Where requests for a domain, or for users of any domain, are sent (facts: Presence > Routing).
+static_routes = Table(
+    "static_routes",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("pattern", Text, nullable=False),
+    Column("kind", String(8), nullable=False, server_default="user"),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("next_hop", Text, nullable=False),
+    Column("port", Integer, nullable=False, server_default=text("5060")),
+    Column("transport", String(8), nullable=False, server_default="tcp"),
+    Column("priority", Integer, nullable=False, server_default=text("1")),
+    Column("weight", Integer, nullable=False, server_default=text("10")),
+    Column("allow_less_specific", Boolean, nullable=False, server_default=true()),
+    Column("in_service", Boolean, nullable=False, server_default=true()),
+    Column("is_blocked", Boolean, nullable=False, server_default=false()),
+    UniqueConstraint("kind", "pattern", "next_hop", "port", "transport"),
+    CheckConstraint("kind IN ('domain', 'user')", name="kind"),
+    CheckConstraint("transport IN ('udp', 'tcp', 'tls')", name="transport"),
+    sqlite_autoincrement=True,
+)
+
+#: Who may send SIP requests without proving who they are.
+acl_entries = Table(
+    "acl_entries",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("value", Text, nullable=False, server_default=""),
+    Column("description", Text, nullable=False, server_default=""),
+    UniqueConstraint("kind", "value"),
+    CheckConstraint("kind IN ('all', 'ip', 'fqdn', 'domain')", name="kind"),
+    sqlite_autoincrement=True,
+)
+
+#: Names in the certificates of servers that may speak SIP with us over mutual TLS.
+tls_peers = Table(
+    "tls_peers",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("subject", Text, nullable=False, unique=True),
+    Column("description", Text, nullable=False, server_default=""),
+    sqlite_autoincrement=True,
+)
+
+#: Who has an account on the Microsoft side; read in the advanced routing mode only.
+microsoft_addresses = Table(
+    "microsoft_addresses",
+    metadata,
+    Column("address", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+#: Domains of others with whom our own people exchange presence and messages, each over one protocol.
+federated_domains = Table(
+    "federated_domains",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("protocol", String(8), nullable=False, server_default="sip"),
+    Column("description", Text, nullable=False, server_default=""),
+    CheckConstraint("protocol IN ('sip', 'xmpp')", name="protocol"),
+)
+
+#: Subscriptions to presence over SIP: by outsiders to our people (in), by our people to outsiders (out).
+sip_subscriptions = Table(
+    "sip_subscriptions",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("peer_id", BigInteger, ForeignKey("addresses.id"), nullable=False),
+    Column("direction", String(4), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("call_id", Text, nullable=False),
+    Column("record", Text, nullable=False),
+    Column("expires", Double, nullable=False),
+    CheckConstraint("direction IN ('in', 'out')", name="direction"),
+    Index("ix_sip_subscriptions_user_id_peer_id", "user_id", "peer_id"),
+    Index("ix_sip_subscriptions_peer_id", "peer_id"),
+    Index("ix_sip_subscriptions_expires", "expires"),
+    sqlite_autoincrement=True,
+)
+
+#: Conversations over SIP, so that the other node of the group can take them over.
+sip_dialogs = Table(
+    "sip_dialogs",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("peer_id", BigInteger, ForeignKey("addresses.id"), nullable=False),
+    Column("call_id", Text, nullable=False),
+    Column("record", Text, nullable=False),
+    Column("updated", Double, nullable=False),
+    Index("ix_sip_dialogs_user_id_peer_id", "user_id", "peer_id"),
+    Index("ix_sip_dialogs_peer_id", "peer_id"),
+    Index("ix_sip_dialogs_updated", "updated"),
+    sqlite_autoincrement=True,
+)
+
+#: Messages of our people to outsiders that are acknowledged and not yet taken by the other side. Without
+#: foreign keys, as the ledger's tables.
+outgoing_messages = Table(
+    "outgoing_messages",
+    metadata,
+    Column("sender_id", BigInteger, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("recipient", Text, nullable=False),
+    Column("stamp", Double, nullable=False),
+    Column("stanza", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
