@@ -13,6 +13,7 @@ from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Delivered, Pending, Refused, Settled
 from ubiety.store.archive_prefs import Prefs
 from ubiety.users.offline import Inbox
+from ubiety.users.outside_contacts import OutsideContacts
 from ubiety.users.policy import Policy
 
 RECENT_ORIGINS = 5000
@@ -31,6 +32,7 @@ class User:
         "jid",
         "left_at",
         "looks_at",
+        "outside",
         "person",
         "policy",
         "recent_origins",
@@ -59,6 +61,7 @@ class User:
         self.recent_origins: OrderedDict[tuple[str, str], Delivered | Pending] | None = None
         self.temporary: dict[int, float] | None = None  # address id of a temporary watcher -> expiry
         self.looks_at: set[int] | None = None  # address ids of those whom this person watches temporarily
+        self.outside: OutsideContacts | None = None  # None: all contacts are people of this cluster
         self.left_at = 0.0  # when the last session ended here: seconds since 1970
         self.inbox: Inbox
         self.stanza_id_head = (

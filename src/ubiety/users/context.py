@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 from ubiety.clock import Clock
+from ubiety.presence.sources import Sources
 from ubiety.routing.homes import Homes, Person
 from ubiety.routing.links import Links
 from ubiety.routing.router import Router
@@ -18,6 +19,7 @@ from ubiety.users.actor import User
 from ubiety.users.engine import Engine
 from ubiety.users.hooks import Hooks
 from ubiety.users.neighbours import Neighbours
+from ubiety.users.outside import Outside
 
 
 @dataclass
@@ -54,6 +56,15 @@ class Context:
 
     neighbours: Neighbours | None = None
     """The people whom other nodes serve; None where there is but one node."""
+
+    outside: Outside | None = None
+    """The way to people who have no home in this cluster; None where there is none.
+
+    Set before anybody is loaded.
+    """
+
+    sources: Sources = field(default_factory=Sources)
+    """What is known of people's presence besides their devices."""
 
     def set_epoch(self, epoch: int) -> None:
         """Number messages in a new epoch from now on, unless the present one is greater."""
