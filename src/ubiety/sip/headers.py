@@ -41,13 +41,13 @@ COMPACT = {
 }
 """The compact forms and what they stand for."""
 
-LISTS = frozenset(
-    "accept accept-contact accept-encoding accept-language alert-info allow allow-events call-info contact "
-    "content-encoding content-language diversion error-info history-info in-reply-to p-asserted-identity "
-    "p-associated-uri p-preferred-identity path proxy-require record-route reject-contact "
-    "require route security-client security-server security-verify service-route supported unsupported "
-    "via warning".split()  # noqa: SIM905
-)
+LISTS = frozenset((
+    "accept", "accept-contact", "accept-encoding", "accept-language", "alert-info", "allow", "allow-events",
+    "call-info", "contact", "content-encoding", "content-language", "diversion", "error-info",
+    "history-info", "in-reply-to", "p-asserted-identity", "p-associated-uri", "p-preferred-identity",
+    "path", "proxy-require", "record-route", "reject-contact", "require", "route", "security-client",
+    "security-server", "security-verify", "service-route", "supported", "unsupported", "via", "warning",
+))  # fmt: skip
 """The headers whose values may stand in one line with commas between them (RFC 3261 §7.3.1)."""
 
 MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5
@@ -61,15 +61,14 @@ _CSEQ = re.compile(rf"([0-9]++)[ \t]++({TOKEN}++)")
 
 # The spellings that nearly all messages use, to spare the work for them.
 _KEYS = {name: name for name in LISTS} | dict(COMPACT)
-_KEYS |= {
-    name: name.lower()
-    for name in (  # noqa: SIM905
-        "Accept Allow Allow-Events Authorization CSeq Call-ID Contact Content-Length Content-Type Date "
-        "Event Expires From Max-Forwards Min-Expires P-Asserted-Identity Proxy-Authorization Record-Route "
-        "Require Retry-After Route Server SIP-ETag SIP-If-Match Subject Subscription-State Supported To "
-        "User-Agent Via WWW-Authenticate Warning Ms-Conversation-ID ms-text-format"
-    ).split()
-}
+_USUAL = (
+    "Accept", "Allow", "Allow-Events", "Authorization", "CSeq", "Call-ID", "Contact", "Content-Length",
+    "Content-Type", "Date", "Event", "Expires", "From", "Max-Forwards", "Min-Expires",
+    "P-Asserted-Identity", "Proxy-Authorization", "Record-Route", "Require", "Retry-After", "Route",
+    "Server", "SIP-ETag", "SIP-If-Match", "Subject", "Subscription-State", "Supported", "To", "User-Agent",
+    "Via", "WWW-Authenticate", "Warning", "Ms-Conversation-ID", "ms-text-format",
+)  # fmt: skip
+_KEYS |= {name: name.lower() for name in _USUAL}
 
 Items = tuple[tuple[str, str], ...]
 
