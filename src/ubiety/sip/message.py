@@ -217,6 +217,10 @@ class Request(Message):
         """Return the request as it is sent, with the right Content-Length."""
         return self._print(f"{self.method} {self.uri} SIP/2.0")
 
+    def with_body(self, body: bytes) -> "Request":
+        """Return the request with this body."""
+        return Request(self.method, self.uri, self.headers, body)
+
     def replace(self, **fields: Any) -> "Request":
         """Return the request with some fields changed."""
         return replace(self, **fields)
@@ -235,6 +239,10 @@ class Response(Message):
     def to_bytes(self) -> bytes:
         """Return the response as it is sent, with the right Content-Length."""
         return self._print(f"SIP/2.0 {self.status} {self.reason}")
+
+    def with_body(self, body: bytes) -> "Response":
+        """Return the response with this body."""
+        return Response(self.status, self.reason, self.headers, body)
 
     def replace(self, **fields: Any) -> "Response":
         """Return the response with some fields changed."""
@@ -256,7 +264,7 @@ def parse_message(data: bytes) -> Request | Response:
         length = len(body)
     if length > len(body):
         raise _error(message, f"the body is shorter than its Content-Length of {length}")
-    return message.replace(body=body[:length]) if length else message
+    return message.with_body(body[:length]) if length else message
 
 
 def read_head(data: bytes) -> Request | Response:
