@@ -121,13 +121,15 @@ class StreamFraming:
                 return _malformed(error, is_fatal=True)
             self._head, self._length = error, length
             return None
-        method = message.method if isinstance(message, Request) else None
+        fault = ""
         if length is None:  # RFC 3261 §20.14: it must be there on a stream
-            error = MessageError("no Content-Length", 400, message.headers, method)
-            return _malformed(error, is_fatal=True)
-        if length > self._max_body:
-            error = MessageError("the body is too large", 513, message.headers, method)
-            return _malformed(error, is_fatal=True)
+            fault = "no Content-Length"
+        elif length > self._max_body:
+            fault = "the body is too large"
+        if length is None or fault:
+            method = message.method if isinstance(message, Request) else None
+            status = 513 if length else 400
+            return _malformed(MessageError(fault, status, message.headers, method), is_fatal=True)
         self._head, self._length = message, length
         return None
 
@@ -175,7 +177,7 @@ def _length_of(head: Headers | None) -> int | None:
 
 
 def answer_to(error: MessageError) -> bytes | None:
-    """Return the answer to a malformed request, made of what of its head can be read; None if it gets none."""
+    """Return the answer to a malformed request, made of what could be read of it; None if it gets none."""
     head = error.head
     if head is None or error.method is None or error.method == "ACK" or "via" not in head:
         return None
