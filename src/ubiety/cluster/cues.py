@@ -17,6 +17,8 @@ class Facts:
     was: State
     """The state before this start, as it was written down."""
     started: float
+    awake_since: float = 0.0
+    """Since when this node has looked around without a pause: what it did not hear before may be its own fault."""
     is_enabled: bool = False
     limits: Limits = field(default_factory=Limits)
     state: State = State.UNKNOWN
@@ -131,7 +133,7 @@ def _peer(test: Callable[[Heartbeat], bool]) -> Predicate:
 
 def _is_silent(facts: Facts, now: float) -> bool:
     since = facts.started if facts.heard_at is None else facts.heard_at
-    return now - since >= facts.limits.heartbeat_timeout
+    return now - max(since, facts.awake_since) >= facts.limits.heartbeat_timeout
 
 
 def _is_initial_over(facts: Facts, now: float) -> bool:

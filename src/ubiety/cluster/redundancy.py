@@ -52,6 +52,7 @@ class Redundancy:
         """``was``: the state that was written down before this start."""
         self.facts = Facts(own, peers, was, now)
         self._boot = boot
+        self._looked_at = now
         self._busy: set[int] = set()
         self._retry_at: dict[int, float] = {}
         self._told: Heartbeat | None = None
@@ -119,6 +120,9 @@ class Redundancy:
 
     def tick(self, now: float) -> list[Order]:
         """Let time pass and return what is to be done."""
+        if now - self._looked_at > self.facts.limits.heartbeat_timeout / 2:
+            self.facts.awake_since = now
+        self._looked_at = now
         orders: list[Order] = []
         for _ in range(STEPS):
             row = next((row for row in ROWS if _fits(row, self.facts, now)), None)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.cluster.pair import ONE, TWO, Pair, running
 from ubiety.cluster.cues import HOLDS, Cue
-from ubiety.cluster.states import Limits, Reason, Request, State
+from ubiety.cluster.states import Holder, LeasesSeen, Limits, Reason, Request, State
 from ubiety.cluster.transitions import AIMS, ROWS
 
 S, R = State, Reason
@@ -455,3 +455,16 @@ def test_the_tables_are_complete() -> None:
     assert set(AIMS) == set(State)
     assert set(HOLDS) == set(Cue)
     assert {cue for row in ROWS for cue in row.when} == set(Cue)
+
+
+def test_who_has_slept_does_not_take_the_own_pause_for_the_peers_silence() -> None:
+    pair = running()
+    core = pair.machines[ONE].core
+    now = pair.now + 5 * core.facts.limits.heartbeat_timeout
+    core.receive(LeasesSeen(Holder.OURS, Holder.FREE), now)
+    assert core.state is S.NORMAL
+    core.tick(now + core.facts.limits.heartbeat_timeout / 3)
+    core.tick(now + core.facts.limits.heartbeat_timeout * 2 / 3)
+    assert core.state is S.NORMAL
+    core.tick(now + core.facts.limits.heartbeat_timeout)
+    assert (core.state, core.reason) == (S.TAKING_OVER, R.PEER_DOWN)
