@@ -18,7 +18,7 @@ class Facts:
     """The state before this start, as it was written down."""
     started: float
     awake_since: float = 0.0
-    """Since when this node has looked around without a pause: what it did not hear before may be its own fault."""
+    """Since when this node looks around without a pause: what it missed before may be its own fault."""
     is_enabled: bool = False
     limits: Limits = field(default_factory=Limits)
     state: State = State.UNKNOWN
