@@ -65,6 +65,18 @@ class Cause(Enum):
     """We have too many transactions already: nothing was sent."""
 
 
+class Dropped(Enum):
+    """What the agent counts and does nothing more about."""
+
+    STRAY_RESPONSE = "response that nobody waits for"
+    STRAY_ACK = "ACK of no INVITE"
+    LATE_ANSWER = "answer of the user to a request that is over"
+    FORK = "second callee of a forked INVITE hung up on"
+    MERGED = "copy of a request refused"
+    LOOP = "request of ours that came back refused"
+    OVERLOAD = "request refused because there are too many"
+
+
 @dataclass(frozen=True, slots=True)
 class Transmit:
     """Order: send these bytes over `flow`; where it is None or gone, to `hop`.
