@@ -13,7 +13,7 @@ from ubiety.routing.homes import Person as Known
 from ubiety.settings import SettingError, Settings
 from ubiety.store import epochs, users
 from ubiety.telemetry import event
-from ubiety.users import policy_changes
+from ubiety.users import outsiders, policy_changes
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 
@@ -94,16 +94,21 @@ class People:
         if any(_arrives(homes, person) for person in people.values()):
             # Numbers that their old home gave may be larger than ours: they must go on growing.
             self._context.set_epoch(await self._context.database.write(epochs.take_number))
+        new = homes.strangers(people)
         for address_id in address_ids:
             person = people.get(address_id)
             if person is None:
                 before = homes.at(address_id)
                 if before is not None:
                     homes.remove(before.user_id)
+                    self._context.sources.forget((before.user_id,))
             else:
                 homes.put(person)
                 person = homes.at(address_id)
+                if person is not None and not self._is_kept(person):
+                    self._context.sources.forget((person.user_id,))
             await self._follow(address_id, person)
+        outsiders.come_home(self._context, new)
 
     async def _follow(self, address_id: int, person: Known | None) -> None:
         """Have a person who is loaded follow the row, or leave."""

@@ -184,9 +184,11 @@ class Moving:
                         homes.put(replace(person, set_id=moved.get(person.user_id, person.set_id)))
             finally:
                 homes.moving.difference_update(person.user_id for person in people)
-            for person in people:
+            gone = [person for person in people if not homes.is_here(person)]
+            self._context.sources.forget(person.user_id for person in gone)
+            for person in gone:
                 user = self._context.actors.get(person.address_id)
-                if user is not None and not homes.is_here(person):
+                if user is not None:
                     self._users.forget(user)
         known = [homes.user(user_id) for user_id in moved]
         # Those who were assigned to nobody, and come to this node.

@@ -4,7 +4,7 @@ Kept in memory by the home of each person. Whoever reports a phone reports it ag
 so a new home hears of it too. Pure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ubiety.presence.model import Device, Situation, Statement
@@ -29,6 +29,9 @@ class Sources:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(list(self._known))
 
     def watch(self, changed: Callable[[int], None]) -> None:
         """Have ``changed`` called with the user id whenever one of a person's sources says something else."""
@@ -67,10 +70,10 @@ class Sources:
         if self._known:
             self.put_own(user_id, None)
 
-    def forget(self, is_gone: Callable[[int], bool]) -> None:
-        """Another node serves those people from now on of whom this holds; nobody is told."""
-        for user_id in [user_id for user_id in self._known if is_gone(user_id)]:
-            del self._known[user_id]
+    def forget(self, user_ids: Iterable[int]) -> None:
+        """Another node serves these people from now on, or they are deleted; nobody is told."""
+        for user_id in user_ids:
+            self._known.pop(user_id, None)
 
     def knows(self, user_id: int) -> bool:
         """Tell whether anything is known of a person."""

@@ -94,6 +94,11 @@ class Homes:
         """Return the person whose interned address has this id; None for people elsewhere."""
         return self._by_address.get(address_id)
 
+    def strangers(self, address_ids: Iterable[int]) -> list[int]:
+        """Return those of these addresses that belong to nobody of this cluster."""
+        known = self._by_address
+        return [address_id for address_id in address_ids if address_id not in known]
+
     def user(self, user_id: int) -> Person | None:
         """Return the person with this user id."""
         return self._by_user.get(user_id)

@@ -13,7 +13,7 @@ from ubiety.routing.homes import Person
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Verdict
 from ubiety.stanza import Stanza
-from ubiety.users import temporary
+from ubiety.users import outside_presence, temporary
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.preferences import SHARING_ENABLED
@@ -50,6 +50,8 @@ def send_directed(context: Context, user: User, stanza: Stanza, session: Session
     assert to is not None
     if not context.settings.get(SHARING_ENABLED) and to.bare != user.jid.bare:
         return DELIVERED
+    if context.outside is not None and outside_presence.is_outside(context, to):
+        return DELIVERED  # a look at somebody there would ask them for a subscription
     if stanza.type is None:
         if session.directed is None:
             session.directed = set()
@@ -98,6 +100,8 @@ def broadcast(context: Context, user: User, sender: Jid, tail: bytes) -> None:
     if context.neighbours is not None and shares(context):
         own = user.sessions.get(sender.resource)
         context.neighbours.show(user, sender, own is not None and own.available, tail)
+    if user.outside is not None:
+        outside_presence.show(context, user)
 
 
 def _miss(context: Context, user: User, sender: Jid, tail: bytes) -> None:
@@ -167,6 +171,8 @@ def look_around(context: Context, user: User, session: Session) -> None:
                 _show(other, session)
     if context.neighbours is not None:
         context.neighbours.look_around(user, session)
+    if user.outside is not None:
+        outside_presence.look_around(context, user, session)
 
 
 def _show(seen: Session, session: Session) -> None:
@@ -204,6 +210,8 @@ def deliver(context: Context, user: User, stanza: Stanza) -> Verdict:
     assert sender is not None and to is not None
     if user.policy is not None and sender.bare != user.jid.bare and not user.policy.allows(sender):
         return DELIVERED  # XEP-0191 §3.2: dropped without a word
+    if context.outside is not None and outside_presence.is_outside(context, sender):
+        return outside_presence.take(context, user, stanza)
     if stanza.type == "probe":
         probed(context, user, sender)
         return DELIVERED

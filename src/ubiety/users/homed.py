@@ -66,6 +66,7 @@ class HomedPeople:
             homes.leaving.discard(set_id)
         for user in self._actors(set_id):
             self._users.forget(user)
+        self._forget_sources(set_id)
         event("people_handed_over", set_id=set_id, clients=closed)
 
     def release(self, set_id: int) -> None:
@@ -124,6 +125,7 @@ class HomedPeople:
         for one in pending:
             one.settle(UNSERVED)
         self._users.refuse_waiting(self._is_in(set_id))
+        self._forget_sources(set_id)
         return len(edges)
 
     # -- who -------------------------------------------------------------------------------------------------
@@ -134,6 +136,11 @@ class HomedPeople:
             return person is not None and person.set_id == set_id
 
         return is_in
+
+    def _forget_sources(self, set_id: int) -> None:
+        sources, homes = self._context.sources, self._context.homes
+        people = [person for user_id in sources if (person := homes.user(user_id)) is not None]
+        sources.forget(person.user_id for person in people if person.set_id == set_id)
 
     def _actors(self, set_id: int) -> list[User]:
         return [user for user in self._context.actors.values() if user.person.set_id == set_id]

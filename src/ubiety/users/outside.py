@@ -36,7 +36,7 @@ class Outside(Protocol):
         """
 
     def look_at(self, user: User, contact: Jid) -> None:
-        """Have all sessions of a person shown what is known of one contact: subscribed or unblocked just now."""
+        """Have all sessions of a person shown what is known of one contact, subscribed or unblocked now."""
 
     def forgotten(self, user: User) -> None:
         """A person with contacts outside is not loaded any more.

@@ -40,6 +40,11 @@ class Policy:
             return True
         return self.default_allow
 
+    def admits(self, peer: Jid) -> bool:
+        """Tell whether ``peer`` is on the list of those allowed, by name or by domain, and not blocked."""
+        is_listed = peer.bare in self.allowed or peer.domain in self.allowed_domains
+        return is_listed and self.allows(peer)
+
     def blocks(self, peer: Jid) -> bool:
         """Tell whether ``peer`` is on the block list (the person must not write to them: XEP-0191 §3.2)."""
         return peer.bare in self.blocked or (

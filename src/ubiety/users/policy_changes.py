@@ -19,7 +19,7 @@ from ubiety.settings import Setting
 from ubiety.stanza import Stanza
 from ubiety.store import addresses, changes
 from ubiety.store import policy as rows
-from ubiety.users import availability, temporary
+from ubiety.users import availability, outside_presence, temporary
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.policy import Policy
@@ -103,6 +103,8 @@ def take_over(context: Context, person: Person, stored: rows.Policy) -> None:
         return
     before, user.policy = user.policy, make_policy(context, stored)
     _show_difference(context, user, before)
+    if user.outside is not None:
+        outside_presence.follow_policy(context, user, before)
     _push_difference(user, before)
 
 

@@ -7,7 +7,7 @@ devices are not its affair.
 import asyncio
 
 from ubiety.telemetry import event
-from ubiety.users import availability
+from ubiety.users import availability, outside_presence
 from ubiety.users.context import Context
 from ubiety.users.setting_effects import AT_ONCE
 
@@ -35,6 +35,7 @@ async def _resync(context: Context) -> None:
     for user in list(context.actors.values()):
         if not context.engine.runs:
             return  # stopped again: whoever starts it shows everybody
+        outside_presence.resume(context, user)
         for session in list(user.sessions.values()):
             if session.available:
                 availability.broadcast(context, user, session.jid, session.presence_tail)

@@ -32,6 +32,8 @@ class Terms:
     limits: Limits
     is_blocked: Callable[[Connection], bool]
     """Tells whether one of the two has blocked the other."""
+    is_admitted: Callable[[Connection], bool]
+    """Tells whether the one who is asked allows the other by name or by domain: then nobody is prompted."""
     is_shared: bool
     """Other nodes may write the same rows at the same time."""
 
@@ -51,6 +53,7 @@ class Side:
     version: int = 0
     after: rows.Item | None = None
     deliver: list[str] = field(default_factory=list)  # types of stanzas for this person's clients
+    passes: bool = True  # what this person has sent goes on to the other
 
     @property
     def flags_before(self) -> int:
@@ -100,9 +103,10 @@ def exchange(
         ours.approved = True  # RFC 6121 §3.4.2: approved before being asked
     if kind == "unsubscribed":
         ours.approved = False
-    is_blocked = peer is not None and terms.is_blocked(conn)
+    is_blocked = terms.is_blocked(conn)
     # Between people of whom one blocks the other nothing new begins, but what there is comes to an end.
-    if not step.passes or (is_blocked and kind in ("subscribe", "subscribed")):
+    ours.passes = step.passes and not (is_blocked and kind in _BEGINNINGS)
+    if not ours.passes:
         theirs = None
     if theirs is not None:
         _arrive(conn, ours, theirs, stanza, terms)
@@ -110,6 +114,32 @@ def exchange(
             theirs.deliver.clear()
     _save(conn, [ours] if theirs is None else [ours, theirs], stanza)
     return ours, theirs
+
+
+def receive(conn: Connection, person: Person, stanza: Stanza, terms: Terms) -> Side | None:
+    """Let a stanza of somebody who belongs to another server arrive, of whom only our side is here.
+
+    None: it may not, or there is nothing that it could change.
+    """
+    assert stanza.from_ is not None and stanza.type is not None
+    kind, contact = stanza.type, stanza.from_.bare
+    is_blocked = terms.is_blocked(conn)
+    if is_blocked and kind in _BEGINNINGS:
+        return None
+    contact_id = addresses.intern(conn, contact) if kind == "subscribe" else addresses.find(conn, contact)
+    if contact_id is None:
+        return None
+    ours, _ = _load(conn, person, contact_id, contact, None)
+    asking = State(ask=True)
+    sender = Side(0, person.address_id, person.jid.bare, None, asking, asking, False, False)
+    _arrive(conn, sender, ours, stanza, terms)
+    if is_blocked:
+        ours.deliver.clear()
+    _save(conn, [ours], stanza)
+    return ours
+
+
+_BEGINNINGS = ("subscribe", "subscribed")
 
 
 def _arrive(conn: Connection, ours: Side, theirs: Side, stanza: Stanza, terms: Terms) -> None:
@@ -121,7 +151,7 @@ def _arrive(conn: Connection, ours: Side, theirs: Side, stanza: Stanza, terms: T
     step = inbound(theirs.state, kind)
     if kind == "subscribe" and step.passes:
         _check_room(conn, theirs, terms.limits)
-        if terms.auto_authorize or theirs.approved:
+        if terms.auto_authorize or theirs.approved or terms.is_admitted(conn):
             theirs.state = step.state
             _answer(ours, theirs)
             return

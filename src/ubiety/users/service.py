@@ -7,17 +7,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from ubiety.conditions import StanzaError
-from ubiety.jid import Jid, JidError
+from ubiety.jid import Jid, JidError, parse
 from ubiety.routing.homes import Person
 from ubiety.routing.remote_home import RemoteOrigin
 from ubiety.routing.sessions import Edge, Session
 from ubiety.routing.verdict import DELIVERED, UNSERVED, Pending, Verdict, refuse
 from ubiety.stanza import Stanza
+from ubiety.store import addresses, streams, users
 from ubiety.store import messages as message_rows
-from ubiety.store import streams, users
 from ubiety.store.errors import Fenced, StoreError
 from ubiety.telemetry import event
-from ubiety.users import availability, messages, subscribing, temporary
+from ubiety.users import availability, messages, outside_presence, outsiders, subscribing, temporary
 from ubiety.users.actor import RECENT_ORIGINS, User
 from ubiety.users.context import Context
 from ubiety.users.elsewhere import Elsewhere, Origin
@@ -95,6 +95,8 @@ class Users:
         if stanza.kind == "message":
             return messages.deliver(self._context, user, stanza, origin)
         if stanza.kind == "presence":
+            if stanza.type in _SUBSCRIPTION_TYPES:
+                return outsiders.receive(self._context, user, stanza)
             return availability.deliver(self._context, user, stanza)
         return self._deliver_query(user, stanza, origin if isinstance(origin, Session) else None)
 
@@ -256,10 +258,17 @@ class Users:
         origins: list[tuple[str, str]] = []
         if login.has_streams:
             origins = await self._recent_origins(person)
+        outside = await self._outside(login) if self._context.outside is not None else {}
         if not self._context.homes.is_here(person):
             raise Fenced(f"user {person.user_id} is served by another node")
         user = self._context.actors.get(person.address_id)  # somebody else was faster
-        return user if user is not None else self.adopt(person, login, origins)
+        return user if user is not None else self.adopt(person, login, origins, outside)
+
+    async def _outside(self, login: users.Login) -> dict[int, Jid]:
+        """Return the contacts of a person who have no home in this cluster, by the ids of their addresses."""
+        strangers = self._context.homes.strangers(login.contacts)
+        found = await self._context.database.read(addresses.texts, strangers) if strangers else {}
+        return {address_id: parse(jid) for address_id, jid in found.items()}
 
     async def _recent_origins(self, person: Person) -> list[tuple[str, str]]:
         since = self._context.clock.now() - DAY
@@ -270,7 +279,9 @@ class Users:
         peers = ((homes.user(user_id), origin) for user_id, origin in found if user_id is not None)
         return [(peer.jid.bare, origin) for peer, origin in peers if peer is not None]
 
-    def adopt(self, person: Person, login: users.Login, origins: list[tuple[str, str]]) -> User:
+    def adopt(
+        self, person: Person, login: users.Login, origins: list[tuple[str, str]], outside: dict[int, Jid]
+    ) -> User:
         """Make the actor of a person from what the database holds."""
         context = self._context
         pairs = list(zip(login.contacts, login.flags, strict=True))
@@ -291,6 +302,8 @@ class Users:
             person.jid.domain,
             login.has_backlog,
         )
+        if outside:
+            outside_presence.join(context, user, dict(pairs), outside)
         context.actors[person.address_id] = user
         self._note_idle(user)
         context.counters.roster_subscriptions += len(watched)
@@ -331,6 +344,7 @@ class Users:
         if self._context.actors.pop(user.person.address_id, None) is not None:
             for address_id in list(user.temporary or ()):
                 temporary.end(self._context, user, address_id)
+            outside_presence.forgotten(self._context, user)
             self._context.counters.roster_subscriptions -= len(user.watched)
             self._context.counters.roster_watchers -= len(user.watchers)
 
@@ -412,6 +426,7 @@ class Users:
         counters.inactive_sessions -= session.inactive
         if not user.sessions:
             counters.online_users -= 1
+            self._context.sources.signed_out(user.person.user_id)
             self._note_idle(user)
             self._seen[user.person.user_id] = user.left_at = self._context.clock.now()
             self.unload_idle()

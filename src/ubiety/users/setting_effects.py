@@ -11,7 +11,7 @@ from ubiety.presence import fanout
 from ubiety.stanza import Stanza
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
-from ubiety.users import availability, policy_changes
+from ubiety.users import availability, outside_presence, policy_changes
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.preferences import DEFAULT_BLOCK, SHARING_ENABLED
@@ -48,6 +48,7 @@ async def share(context: Context) -> None:
             for session in user.available_sessions:
                 tail = session.presence_tail if is_shared else fanout.UNAVAILABLE
                 context.neighbours.show(user, session.jid, is_shared, tail)
+        outside_presence.share(context, user)
         if not is_shared:
             _take_back_directed(context, user)
 

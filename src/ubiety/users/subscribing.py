@@ -20,16 +20,18 @@ from ubiety.store import policy as policies
 from ubiety.store import roster as rows
 from ubiety.store.errors import DatabaseBusy, StoreError
 from ubiety.telemetry import event as log
-from ubiety.users import availability, policy_changes, relations, roster_push
+from ubiety.users import availability, outside_presence, policy_changes, relations, roster_push
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.neighbours import Change
+from ubiety.users.policy import Policy
 from ubiety.users.preferences import AUTO_AUTHORIZE, MAX_CONTACTS, MAX_WATCHERS
 from ubiety.users.relations import Limits, Side, Terms
 from ubiety.users.subscriptions import FROM, NONE, TO
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Judge = Callable[[Connection], bool]
 
 TRIES = 3
 """Two nodes that write the same rows in different order: one of them has to begin again."""
@@ -46,7 +48,7 @@ def send(context: Context, user: User, stanza: Stanza, session: Session) -> Verd
     session.hold(pending, in_line=not needs_loading or _is_far(context, peer))
     # RFC 6121 §3.1.2: the server stamps bare addresses on both ends.
     stanza = stanza.replace(from_=user.jid.bare_jid(), to=stanza.to.bare_jid())
-    context.spawn(_settle(pending, lambda: _exchange(context, user, stanza)))
+    context.spawn(settle(pending, lambda: _exchange(context, user, stanza)))
     return pending
 
 
@@ -54,15 +56,29 @@ async def remove(context: Context, user: User, contact: Jid) -> None:
     """Remove a contact from the roster and end what was subscribed both ways (RFC 6121 §2.5)."""
     peer = context.homes.find(contact.bare)
     is_shared = context.neighbours is not None
-    ours, theirs = await _write(context, relations.remove, user.person, contact.bare, peer, is_shared)
+    ours, theirs = await write(context, relations.remove, user.person, contact.bare, peer, is_shared)
     user.roster_version = max(user.roster_version, ours.version)
     _follow(context, user, ours.contact_id, NONE)
     roster_push.push(user, [roster_push.removed(contact.bare)])
     if peer is not None:
         _tell_peer(context, user, peer, ours, theirs, None)
+    else:
+        _end_outside(context, user, ours, contact)
 
 
-async def _settle(pending: Pending, work: Callable[[], Awaitable[None]]) -> None:
+def _end_outside(context: Context, user: User, ours: Side, contact: Jid) -> None:
+    """Tell somebody of another server that both directions have come to an end."""
+    before = ours.before
+    for kind, has in (
+        ("unsubscribe", before.sees or before.ask),
+        ("unsubscribed", before.is_seen or before.pending),
+    ):
+        if has:
+            context.router.route(Stanza("presence", contact, user.jid.bare_jid(), type=kind))
+
+
+async def settle(pending: Pending, work: Callable[[], Awaitable[None]]) -> None:
+    """Do what a stanza asks for and settle its verdict with what that comes to."""
     try:
         await work()
     except StanzaError as error:
@@ -82,37 +98,53 @@ async def _settle(pending: Pending, work: Callable[[], Awaitable[None]]) -> None
 async def _exchange(context: Context, user: User, stanza: Stanza) -> None:
     assert stanza.to is not None and stanza.type is not None
     peer = context.homes.find(stanza.to.bare)
-    if peer is None and stanza.to.domain in context.homes.domains and stanza.type == "subscribe":
+    is_unknown = peer is None and stanza.to.domain in context.homes.domains
+    if is_unknown and stanza.type == "subscribe" and not outside_presence.is_outside(context, stanza.to):
         raise StanzaError("item-not-found", "There is no such person here.")
-    terms = await _terms(context, user, peer)
-    ours, theirs = await _write(context, relations.exchange, user.person, stanza, peer, terms)
+    terms = await _terms(context, user, stanza.to, peer)
+    ours, theirs = await write(context, relations.exchange, user.person, stanza, peer, terms)
     deliver = []
     if theirs is not None and peer is not None:
         deliver = [Stanza("presence", user.jid, peer.jid, type=kind).to_bytes() for kind in ours.deliver]
-    take_change(context, user, _change(ours, deliver))
     if peer is None:
-        context.router.route(stanza)
-    else:
+        outside_presence.meet(user, ours.contact_id, stanza.to)
+    take_change(context, user, change_of(ours, deliver))
+    if peer is not None:
         _tell_peer(context, user, peer, ours, theirs, stanza)
+    elif ours.passes:
+        verdict = context.router.route(stanza)
+        if isinstance(verdict, Refused) and stanza.type == "subscribe":
+            raise verdict.error
 
 
-async def _terms(context: Context, user: User, peer: Person | None) -> Terms:
+async def _terms(context: Context, user: User, to: Jid, peer: Person | None) -> Terms:
+    is_kept_out = user.policy is not None and not user.policy.allows(to)
+    if peer is not None and _is_far(context, peer):
+        person = peer
+
+        def policy_of(conn: Connection) -> Policy | None:
+            return policy_changes.make_policy(context, policies.load(conn, person.user_id))
+    else:
+        policy = (await context.load(peer)).policy if peer is not None else None
+
+        def policy_of(conn: Connection) -> Policy | None:
+            return policy
+
+    def is_blocked(conn: Connection) -> bool:
+        return is_kept_out or not ((theirs := policy_of(conn)) is None or theirs.allows(user.jid))
+
+    def is_admitted(conn: Connection) -> bool:
+        return (theirs := policy_of(conn)) is not None and theirs.admits(user.jid)
+
+    return make_terms(context, is_blocked, is_admitted)
+
+
+def make_terms(context: Context, is_blocked: Judge, is_admitted: Judge) -> Terms:
+    """Return the terms for an exchange of which these tell the policies."""
     settings = context.settings
     limits = Limits(settings.get(MAX_CONTACTS), settings.get(MAX_WATCHERS))
-    is_far = _is_far(context, peer)
-    is_blocked = False
-    if peer is not None and not is_far:
-        is_blocked = not availability.may_see(await context.load(peer), user)
-
-    def judge(conn: Connection) -> bool:
-        if peer is None or not is_far:
-            return is_blocked
-        if user.policy is not None and not user.policy.allows(peer.jid):
-            return True
-        policy = policy_changes.make_policy(context, policies.load(conn, peer.user_id))
-        return policy is not None and not policy.allows(user.jid)
-
-    return Terms(settings.get(AUTO_AUTHORIZE), limits, judge, context.neighbours is not None)
+    is_shared = context.neighbours is not None
+    return Terms(settings.get(AUTO_AUTHORIZE), limits, is_blocked, is_admitted, is_shared)
 
 
 def _is_far(context: Context, peer: Person | None) -> bool:
@@ -120,7 +152,7 @@ def _is_far(context: Context, peer: Person | None) -> bool:
     return peer is not None and context.neighbours is not None and context.neighbours.is_elsewhere(peer)
 
 
-async def _write(
+async def write(
     context: Context, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """Write, again if another node was writing the same rows."""
@@ -136,7 +168,8 @@ async def _write(
 # -- following what was written -------------------------------------------------------------------
 
 
-def _change(side: Side, deliver: Sequence[bytes]) -> Change:
+def change_of(side: Side, deliver: Sequence[bytes]) -> Change:
+    """Return what was written on one side, for that person to follow."""
     return Change(
         side.contact_id, side.state.subscription, side.version, side.after, side.state.pending, deliver
     )
@@ -154,7 +187,7 @@ def _tell_peer(
             else Stanza("presence", peer.jid, user.jid.bare_jid(), type=kind).to_bytes()
             for kind in theirs.deliver
         ]
-        change = _change(theirs, deliver)
+        change = change_of(theirs, deliver)
     shows = ours.gained - ours.lost
     if context.neighbours is not None and context.neighbours.is_elsewhere(peer):
         context.neighbours.tell_change(user, peer, change, shows)
@@ -217,6 +250,8 @@ def _follow(context: Context, user: User, contact_id: int, subscription: int) ->
             array.append(contact_id)
         elif present and not wanted:
             array.remove(contact_id)
+    if user.outside is not None:
+        outside_presence.follow(context, user, contact_id, subscription)
     context.counters.roster_subscriptions += changes[TO]
     context.counters.roster_watchers += changes[FROM]
 
