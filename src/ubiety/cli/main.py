@@ -10,6 +10,7 @@ from ubiety.cli import (
     draining,
     familiar,
     installation,
+    lab,
     node,
     nodes,
     people,
@@ -49,6 +50,7 @@ for group in (
     installation.token_app,
     installation.certificate_app,
     installation.audit_app,
+    lab.app,
 ):
     app.add_typer(group)
 

@@ -38,12 +38,15 @@ class Servers(Protocol):
         """Sends an ACK of a client of ours."""
 
 
+OnEntry = Callable[["Client", Entry], None]
+
+
 class Client:
     """One signed-in simulated client. Peers are bare addresses, user@domain."""
 
-    def __init__(self, servers: Servers, person: Person, on_entry: Callable[[Entry], None]) -> None:
+    def __init__(self, servers: Servers, person: Person, on_entry: OnEntry) -> None:
         self.person = person
-        self.journal = Journal(on_entry)
+        self.journal = Journal(lambda entry: on_entry(self, entry))
         self.opaque = f"user:epid:{new_token()}-{new_token()[:4]}AA"
         self.subscriptions: dict[str, Subscription] = {}
         self.conversations: dict[str, Conversation] = {}

@@ -62,7 +62,8 @@ class Seen:
         if not self.is_open:
             return Shown(OFFLINE, note=self.note)
         number = next((TOKENS[token] for token in self.activities if token in TOKENS), AVAILABLE)
-        return Shown(number, next(iter(self.activities), ""), self.note)
+        activity = next(iter(self.activities), "")
+        return Shown(number, "" if activity == range_of(number).token else activity, self.note)
 
 
 def write_pidf(entity: str, shown: Shown, display_name: str = "") -> bytes:

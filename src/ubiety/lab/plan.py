@@ -80,6 +80,8 @@ class UserPlan:
     """What happens when a stranger wants to see this person: ask, accept or deny."""
     signed_in: str = ""
     """The availability to start with as a simulated client; empty: not signed in."""
+    answers: bool = False
+    """Whether the simulated client answers IMs by itself."""
     refresh: float = 0.0
     """Seconds between refreshes of this person's subscriptions; 0 for the pool's."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from ubiety.lab import habits
 from ubiety.lab.client import Client
 from ubiety.lab.connection import Traced
 from ubiety.lab.front_end import FrontEnd
@@ -75,7 +76,7 @@ class Pool:
         person = self.site.find(word)
         client = self.clients.get(person.uri)
         if client is None:
-            client = Client(self, person, lambda entry: self.on_entry(person.uri, entry))
+            client = Client(self, person, self._entered)
             self.clients[person.uri] = client
             person.endpoints.append(client)
         client.set_availability(availability)
@@ -84,6 +85,10 @@ class Pool:
         if watches:
             client.watch_contacts()
         return client
+
+    def _entered(self, client: Client, entry: Entry) -> None:
+        self.on_entry(client.uri, entry)
+        habits.answers(client, entry)
 
     async def sign_out(self, word: str) -> None:
         """Signs a simulated client out: conversations and subscriptions end, others see offline."""
