@@ -117,7 +117,7 @@ class StreamFraming:
         except MessageError as error:
             # The head is bad, but if it says how long the body is, the next message can be found.
             length = _length_of(error.head)
-            if length is None or length > self._max_body:
+            if error.is_astray or length is None or length > self._max_body:
                 return _malformed(error, is_fatal=True)
             self._head, self._length = error, length
             return None
@@ -149,8 +149,8 @@ def parse_datagram(data: bytes) -> Item | None:
 
     Empty datagrams and such are sent to keep a way through a NAT open.
     """
-    data = data.lstrip(_CRLF) if data[:1] in _CRLF else data
-    if not data.strip(b"\0 \t"):
+    data = data.lstrip(_CRLF)
+    if not data.strip(b"\0 \t\r\n"):
         return None
     try:
         return _checked(parse_message(data))

@@ -57,12 +57,19 @@ class MessageError(SipSyntaxError):
     """A message is not well formed; `head` is what could be read, to answer with."""
 
     def __init__(
-        self, text: str, status: int = 400, head: Headers | None = None, method: str | None = None
+        self,
+        text: str,
+        status: int = 400,
+        head: Headers | None = None,
+        method: str | None = None,
+        is_astray: bool = False,
     ) -> None:
         super().__init__(text, status)
         self.head = head
         self.method = method
         """The method of the request; None if it is a response or cannot be told."""
+        self.is_astray = is_astray
+        """Whether this looks like the middle of something, so that no length in it can be believed."""
 
 
 class Event(NamedTuple):
@@ -274,9 +281,9 @@ def read_head(data: bytes) -> Request | Response:
         text = _FOLD.sub(" ", text)  # RFC 3261 §7.3.1
     lines = text.split("\r\n")
     headers, fault = _read_fields(lines)
-    if not fault and (text.count("\n") >= len(lines) or text.count("\r") >= len(lines)):
-        fault = "a line break that is none"
     start = lines[0]
+    if text.count("\n") >= len(lines) or text.count("\r") >= len(lines):
+        raise MessageError("a line break that is none", 400, headers, _guess_method(start), is_astray=True)
     match = _REQUEST_LINE.fullmatch(start)
     if match is not None and match[3] == "2.0":
         if fault:
@@ -285,7 +292,9 @@ def read_head(data: bytes) -> Request | Response:
     if match is not None:
         raise MessageError(f"SIP/{match[3]} is not spoken here", 505, headers, match[1])
     if start[:4].upper() != "SIP/":
-        raise MessageError(f"not a request: {shortened(start)}", 400, headers, _guess_method(start))
+        is_astray = "SIP/" not in start.upper()
+        error = f"not a request: {shortened(start)}"
+        raise MessageError(error, 400, headers, _guess_method(start), is_astray)
     match = _STATUS_LINE.fullmatch(start)
     if match is None or fault:
         raise MessageError(fault or f"not a response: {shortened(start)}", head=headers)

@@ -156,7 +156,7 @@ Uri = SipUri | OtherUri
 
 def parse_uri(text: str) -> Uri:
     """Return the address that this text is; raises SipSyntaxError."""
-    if text[:4].lower() in ("sip:", "sips"):
+    if text[:5].lower().startswith(("sip:", "sips:")):
         return SipUri.parse(text)
     match = _OTHER.fullmatch(text)
     if match is None:
