@@ -40,6 +40,8 @@ from ubiety.config import Config
 from ubiety.declared import SETTINGS
 from ubiety.directory.assignment import MODE
 from ubiety.directory.placing import place
+from ubiety.gateway.federation import FederationCopy
+from ubiety.gateway.settings import ROUTING_MODE, refuse_advanced
 from ubiety.member import Bus, Member, Neighbourhood
 from ubiety.net.authority import CertificateError
 from ubiety.net.c2s import ClientConnection
@@ -95,6 +97,7 @@ class Node:
         self.counters = Counters()
         self.metrics = Metrics(self.counters)
         self.settings = Settings(SETTINGS)
+        self.settings.guard(ROUTING_MODE, refuse_advanced(lambda: 1))  # clusters cannot be joined yet
         self.certificates = Certificates(
             config.certificates_dir,
             self.clock,
@@ -105,6 +108,7 @@ class Node:
         self.boot = token_hex(8)
         """Names this run of the process."""
         self.topology = TopologyCopy()
+        self.federation = FederationCopy()
         self.database: Database
         self.sessions: LiveSessions
         self.policies: LivePolicies
@@ -173,6 +177,8 @@ class Node:
         set_level(self.settings.get(LOG_LEVEL))
         self.settings.watch(LOG_LEVEL, set_level)
         await self.domains_changed()
+        await self.federation.refresh(self.database)
+        await self.federation.refresh_microsoft(self.database)
         people = await self.database.read(lambda conn: list(users.all_people(conn)))
         for row in people:
             self.homes.put(directory.known(row))
@@ -262,6 +268,8 @@ class Node:
                 changes.DOMAINS: domains_changed,
                 changes.PEOPLE: self.people.refresh,
                 changes.POLICY: self.people.refresh_policies,
+                changes.FEDERATION: lambda _: self.federation.refresh(self.database),
+                changes.MICROSOFT: lambda _: self.federation.refresh_microsoft(self.database),
                 changes.MESSAGES: self.users.rows_added,
             },
             lambda: self.topology.value.others(self.homes.node_id),

@@ -3,6 +3,7 @@
 from ubiety.admin import api, system
 from ubiety.cluster import monitor, moving, recovery_settings
 from ubiety.directory import assignment, passwords
+from ubiety.gateway import settings as federation
 from ubiety.net import pacing, service
 from ubiety.users import features, homed, preferences
 
@@ -15,6 +16,7 @@ SETTINGS = (
     *passwords.SETTINGS,
     *assignment.SETTINGS,
     *moving.SETTINGS,
+    *federation.SETTINGS,
     *api.SETTINGS,
     *system.SETTINGS,
     *recovery_settings.SETTINGS,

@@ -149,6 +149,7 @@ class Settings:
         self._changed: set[str] = set()
         self._watchers: dict[str, list[Callable[[Any], None]]] = {}
         self._restart_needed: dict[str, Any] = {}
+        self._guards: dict[str, Callable[[Any], str]] = {}
 
     def get(self, setting: Setting[T]) -> T:
         """The current value of `setting`."""
@@ -164,9 +165,16 @@ class Settings:
             hint = f" Did you mean {', '.join(near[:3])}?" if near else ""
             raise SettingError(f"There is no setting {name!r}.{hint} See `ubiety setting list`.") from None
 
+    def guard(self, setting: Setting[T], refuse: Callable[[T], str]) -> None:
+        """Has `refuse` say why a typed value cannot be taken as things are; nothing: it can."""
+        self._guards[self.declaration(setting.name).name] = refuse
+
     def parse(self, name: str, text: str) -> Value:
         """Checks a typed value without applying it; raises SettingError."""
         value: Value = self.declaration(name).parse(text)
+        reason = self._guards[name](value) if name in self._guards else ""
+        if reason:
+            raise SettingError(f"{name} cannot be {self.declaration(name).format(value)}: {reason}")
         return value
 
     def apply(self, name: str, value: Value) -> None:

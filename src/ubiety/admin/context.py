@@ -14,6 +14,7 @@ from ubiety.cluster.moving import Moving
 from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config
+from ubiety.gateway.federation import FederationCopy
 from ubiety.jid import Jid
 from ubiety.routing.homes import Homes
 from ubiety.routing.links import Links
@@ -200,6 +201,10 @@ class Node(Protocol):
     @property
     def topology(self) -> TopologyCopy:
         """The nodes of the cluster."""
+
+    @property
+    def federation(self) -> FederationCopy:
+        """Static routes, trusted peers and domains of others."""
 
     @property
     def links(self) -> Links | None:

@@ -24,6 +24,7 @@ ORDER = (
     changes.PEOPLE,
     changes.POLICY,
     changes.FEDERATION,
+    changes.MICROSOFT,
     changes.MESSAGES,
 )
 """Each kind is about what the kinds before it have made known."""

@@ -34,11 +34,11 @@ def add_many(conn: Connection, addresses: Iterable[str]) -> int:
     """Add those that are missing; returns how many."""
     before = count(conn)
     INSERT.run_many(conn, [{"address": address} for address in addresses])
-    changes.note(conn, changes.FEDERATION)
+    changes.note(conn, changes.MICROSOFT)
     return count(conn) - before
 
 
 def delete(conn: Connection, address: str) -> bool:
     """Delete one; False if it is not there."""
-    changes.note(conn, changes.FEDERATION)
+    changes.note(conn, changes.MICROSOFT)
     return DELETE.run(conn, address=address) > 0

@@ -26,6 +26,8 @@ from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config
 from ubiety.directory import assignment, passwords
+from ubiety.gateway import settings as federation
+from ubiety.gateway.federation import FederationCopy
 from ubiety.jid import Jid
 from ubiety.net.certificates import Certificates
 from ubiety.net.listener import listen, port_of
@@ -115,7 +117,14 @@ class SmallNode:
         self.config.make_directories()
         self.clock = SystemClock()
         self.settings = Settings(
-            [CONTACTS, *passwords.SETTINGS, *assignment.SETTINGS, *api.SETTINGS, *monitor.SETTINGS]
+            [
+                CONTACTS,
+                *passwords.SETTINGS,
+                *assignment.SETTINGS,
+                *api.SETTINGS,
+                *monitor.SETTINGS,
+                *federation.SETTINGS,
+            ]
         )
         self.settings.set_text("password.iterations", "4096")
         self.database = Database(self.config.url)
@@ -123,6 +132,9 @@ class SmallNode:
         self.metrics = Metrics(Counters())
         self.homes = Homes()
         self.topology = TopologyCopy()
+        self.federation = FederationCopy()
+        self.clusters = 1
+        self.settings.guard(federation.ROUTING_MODE, federation.refuse_advanced(lambda: self.clusters))
         self.links: Links | None = None
         self.recovery: Recovery | None = None
         self.told: list[str] = []
