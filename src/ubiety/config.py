@@ -55,6 +55,15 @@ class Config:
     c2s_port: int = 5222
     c2s_tls_port: int = 5223
     api_port: int = 8443
+    sip_port: int | None = None
+    """SIP over UDP and TCP, 5060 by custom; None: not listened on."""
+    sip_tls_peer_port: int | None = None
+    """SIP over TLS for peers that show a certificate, 5061 by custom."""
+    sip_tls_server_port: int | None = None
+    """SIP over TLS for clients without a certificate, 5062 by custom."""
+    sip_ca: Path | None = None
+    """Who may sign the certificates of SIP peers (PEM); without it this node's local authority and those that
+    this machine trusts."""
     reuse_port: bool = False
     """Nodes of this machine share the ports for clients; only where a supervisor ends one that hangs."""
     database_url: str = ""
@@ -88,6 +97,24 @@ class Config:
     def api(self) -> tuple[Listen, ...]:
         """Addresses of the administration interface (HTTPS)."""
         return tuple(Listen(host, self.api_port) for host in self.hosts)
+
+    @property
+    def sip(self) -> tuple[Listen, ...]:
+        """Addresses for SIP over UDP and TCP; none where SIP is not listened for. So are the next two."""
+        return self._sip_listen(self.sip_port)
+
+    @property
+    def sip_tls_peer(self) -> tuple[Listen, ...]:
+        """Addresses for SIP peers that show a certificate."""
+        return self._sip_listen(self.sip_tls_peer_port)
+
+    @property
+    def sip_tls_server(self) -> tuple[Listen, ...]:
+        """Addresses for SIP clients over TLS that show none."""
+        return self._sip_listen(self.sip_tls_server_port)
+
+    def _sip_listen(self, port: int | None) -> tuple[Listen, ...]:
+        return () if port is None else tuple(Listen(host, port) for host in self.hosts)
 
     @property
     def url(self) -> str:
@@ -147,6 +174,21 @@ KEYS = (
     ),
     _Key("c2s_tls_port", "listen", "c2s_tls_port", "UBIETY_C2S_TLS_PORT", "Clients that begin with TLS."),
     _Key("api_port", "listen", "api_port", "UBIETY_API_PORT", "Administration interface (HTTPS)."),
+    _Key("sip_port", "listen", "sip_port", "UBIETY_SIP_PORT", "SIP over UDP and TCP, 5060; empty: off."),
+    _Key(
+        "sip_tls_peer_port",
+        "listen",
+        "sip_tls_peer_port",
+        "UBIETY_SIP_TLS_PEER_PORT",
+        "SIP servers that show a certificate over TLS, 5061; empty: off.",
+    ),
+    _Key(
+        "sip_tls_server_port",
+        "listen",
+        "sip_tls_server_port",
+        "UBIETY_SIP_TLS_SERVER_PORT",
+        "SIP clients over TLS, 5062; empty: off.",
+    ),
     _Key(
         "reuse_port",
         "listen",
@@ -161,11 +203,13 @@ KEYS = (
     _Key("bus_plain", "bus", "plain", "UBIETY_BUS_PLAIN", "Allow nats:// to another machine, unencrypted."),
     _Key("certificate", "tls", "certificate", "UBIETY_CERTIFICATE", "Own certificate chain (PEM)."),
     _Key("private_key", "tls", "private_key", "UBIETY_PRIVATE_KEY", "Its private key (PEM, no password)."),
+    _Key("sip_ca", "tls", "sip_ca", "UBIETY_SIP_CA", "Authorities that sign SIP peers' certificates (PEM)."),
     _Key("hostnames", "tls", "hostnames", "UBIETY_HOSTNAMES", "Further names for the local certificate."),
 )
 _LISTS = {"hosts", "hostnames"}
-_PORTS = {"c2s_port", "c2s_tls_port", "api_port"}
-_PATHS = {"bus_ca", "certificate", "private_key"}
+_SIP_PORTS = ("sip_port", "sip_tls_peer_port", "sip_tls_server_port")
+_PORTS = {"c2s_port", "c2s_tls_port", "api_port", *_SIP_PORTS}
+_PATHS = {"bus_ca", "sip_ca", "certificate", "private_key"}
 _SWITCHES = {"bus_plain", "reuse_port"}
 _BUS_PORT = 4222
 

@@ -4,7 +4,7 @@ from ubiety.admin import api, system
 from ubiety.cluster import monitor, moving, recovery_settings
 from ubiety.directory import assignment, passwords
 from ubiety.gateway import settings as federation
-from ubiety.net import pacing, service
+from ubiety.net import pacing, service, sip_settings
 from ubiety.users import features, homed, preferences
 
 SETTINGS = (
@@ -13,6 +13,7 @@ SETTINGS = (
     *homed.SETTINGS,
     *service.SETTINGS,
     *pacing.ALL,
+    *sip_settings.SETTINGS,
     *passwords.SETTINGS,
     *assignment.SETTINGS,
     *moving.SETTINGS,

@@ -80,6 +80,13 @@ class Counters:
     unanswered_messages: int = counter(
         "", "Messages written here because the recipient's node gave no answer for three seconds."
     )
+    sip_connections: int = gauge("", "SIP connections over TCP and TLS.")
+    sip_requests_in: int = counter("", "SIP requests received, repeated ones included.")
+    sip_requests_out: int = counter("", "SIP requests sent, repeated ones included.")
+    sip_responses_in: int = counter("", "SIP responses received.")
+    sip_responses_out: int = counter("", "SIP responses sent.")
+    sip_malformed: int = counter("", "What came for SIP and is no SIP message.")
+    sip_dropped: int = counter("", "SIP datagrams dropped unread: too many from one address.")
     bus_messages_in: int = counter("", "Bus messages received from other nodes.")
     bus_messages_out: int = counter("", "Bus messages sent to other nodes.")
     bus_items_in: int = counter("", "Items (stanzas, presence, questions ...) received from other nodes.")

@@ -26,6 +26,7 @@ def test_defaults_of_a_new_installation(tmp_path: Path) -> None:
     assert config.c2s == (Listen("0.0.0.0", 5222), Listen("::", 5222))
     assert config.c2s_tls[0].port == 5223
     assert config.api[1] == Listen("::", 8443)
+    assert config.sip == config.sip_tls_peer == config.sip_tls_server == ()
     assert config.url == f"sqlite:///{tmp_path}/ubiety.db"
     assert config.control_socket == tmp_path / "control.sock"
 
@@ -71,6 +72,9 @@ def test_what_was_rendered_reads_back_the_same(tmp_path: Path) -> None:
         c2s_port=0,
         c2s_tls_port=0,
         api_port=4,
+        sip_port=0,
+        sip_tls_peer_port=5,
+        sip_ca=tmp_path / "peers.pem",
         database_url='postgresql+psycopg://u:a"b\\c@/d',
         bus_url="nats://u:p@bus.example.org",
         bus_ca=tmp_path / "ca.pem",
@@ -170,3 +174,15 @@ def test_the_way_to_another_machine_is_encrypted_unless_allowed(tmp_path: Path) 
     assert load(tmp_path, {"UBIETY_BUS_PLAIN": "on"}, **given, bus_url="nats://bus.example.org").bus_plain
     with pytest.raises(ConfigError, match="UBIETY_BUS_PLAIN must be true or false"):
         load(tmp_path, {"UBIETY_BUS_PLAIN": "perhaps"}, **given)
+
+
+def test_sip_is_listened_for_where_a_port_is_given(tmp_path: Path) -> None:
+    (tmp_path / "ubiety.toml").write_text(
+        '[node]\ndomain = "example.org"\n[listen]\nhosts = ["::1"]\nsip_port = 0\nsip_tls_peer_port = ""\n'
+    )
+    config = load(tmp_path, {"UBIETY_SIP_TLS_SERVER_PORT": "5062"})
+    assert config.sip == (Listen("::1", 0),)
+    assert config.sip_tls_peer == ()
+    assert config.sip_tls_server == (Listen("::1", 5062),)
+    with pytest.raises(ConfigError, match="same port: 5062, 5062"):
+        load(tmp_path, {"UBIETY_SIP_TLS_SERVER_PORT": "5062", "UBIETY_SIP_TLS_PEER_PORT": "5062"})

@@ -21,6 +21,8 @@ CA_DAYS = 3650
 CERTIFICATE_DAYS = 397
 BACKDATE = datetime.timedelta(days=1)
 """Clients whose clock is a little slow must not see a certificate of the future."""
+# Between SIP servers each one is also the other's client, and shows the same certificate (RFC 5922 §7).
+_PURPOSES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 
 
 class CertificateError(ValueError):
@@ -83,7 +85,7 @@ def issue(files: Files, names: Sequence[str], now: float) -> None:
         _builder(subject, ca.subject, key.public_key(), now, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(_PURPOSES), critical=False)
         .add_extension(x509.SubjectAlternativeName(alternative_names(names)), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(

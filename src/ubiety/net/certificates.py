@@ -15,7 +15,7 @@ from pathlib import Path
 import idna
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ubiety.clock import Clock
 from ubiety.net import authority
@@ -26,7 +26,7 @@ RENEW_BEFORE = 30 * 86400.0
 """Seconds before its end at which a certificate of the local authority is replaced."""
 
 # TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 §4.2); TLS 1.3 has its own list.
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 Stamp = tuple[tuple[int, int, int], ...]
 
@@ -130,18 +130,18 @@ class Certificates:
         with self._lock:
             try:
                 renewed = not self._own and self._prepare()
-                if renewed or _stamp(*self._paths) != self._stamp:
+                if renewed or _stamp(*self.paths) != self._stamp:
                     self._load()
                     return True
             except CertificateError as error:
                 event("certificate_refused", "error", reason=str(error))
                 # Not again before the files change once more.
-                self._stamp = _stamp(*self._paths)
+                self._stamp = _stamp(*self.paths)
             return False
 
     def switching_context(self) -> ssl.SSLContext:
         """A context for a server that keeps it (uvicorn): each handshake uses the current certificate."""
-        context = _context(*self._paths, "http/1.1")
+        context = server_context(*self.paths, "http/1.1")
 
         def switch(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
             connection.context = self.current.web_context
@@ -150,7 +150,8 @@ class Certificates:
         return context
 
     @property
-    def _paths(self) -> tuple[Path, Path]:
+    def paths(self) -> tuple[Path, Path]:
+        """The files in use: certificate chain and key, for contexts of another kind (SIP)."""
         return self._own or (self._files.certificate, self._files.key)
 
     def _prepare(self) -> bool:
@@ -176,6 +177,8 @@ class Certificates:
         if not self._files.certificate.exists() or not self._files.key.exists():
             return True
         present = _read_certificate(self._files.certificate)
+        if not _is_for_clients(present):
+            return True  # of an earlier version: a SIP peer would not accept it from us as its client
         wanted = {_name_text(name) for name in authority.alternative_names(names)}
         # Names that are no longer wanted stay until the next renewal: nothing breaks by them.
         if wanted - set(_names(present)):
@@ -183,8 +186,8 @@ class Certificates:
         return present.not_valid_after_utc.timestamp() - now < RENEW_BEFORE
 
     def _load(self) -> ServerTls:
-        stamp = _stamp(*self._paths)
-        loaded = load(*self._paths, is_local=not self._own)
+        stamp = _stamp(*self.paths)
+        loaded = load(*self.paths, is_local=not self._own)
         replaced = self._current is not None and self._current.fingerprint != loaded.fingerprint
         self._current, self._stamp = loaded, stamp
         if replaced:
@@ -199,8 +202,8 @@ def load(certificate: Path, key: Path, *, is_local: bool) -> ServerTls:
     leaf = _read_certificate(certificate)
     der = leaf.public_bytes(serialization.Encoding.DER)
     return ServerTls(
-        context=_context(certificate, key, "xmpp-client"),
-        web_context=_context(certificate, key, "http/1.1"),
+        context=server_context(certificate, key, "xmpp-client"),
+        web_context=server_context(certificate, key, "http/1.1"),
         endpoint_hash=_endpoint_hash(leaf, der),
         path=certificate,
         is_local=is_local,
@@ -231,14 +234,22 @@ def domain_in_ascii(domain: str) -> str:
         return name
 
 
-def _context(certificate: Path, key: Path, protocol: str) -> ssl.SSLContext:
+def server_context(certificate: Path, key: Path, protocol: str = "") -> ssl.SSLContext:
+    """Makes a server's context, with one ALPN protocol or none. Raises CertificateError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
+    context.set_ciphers(CIPHERS)
     # Sessions live for hours, so tickets only cost: 0.15 ms for each login.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    context.set_alpn_protocols([protocol])
+    if protocol:
+        context.set_alpn_protocols([protocol])
+    load_chain(context, certificate, key)
+    return context
+
+
+def load_chain(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Has a context show this certificate. Raises CertificateError."""
     try:
         # The password function refuses: OpenSSL would otherwise ask on the terminal and wait.
         context.load_cert_chain(certificate, key, password=_refuse_password)
@@ -247,7 +258,6 @@ def _context(certificate: Path, key: Path, protocol: str) -> ssl.SSLContext:
             f"{certificate} and {key} cannot be used together: {error}. "
             "Give the chain, the node's own certificate first, and its key without a password, both as PEM."
         ) from error
-    return context
 
 
 def _refuse_password() -> str:
@@ -267,6 +277,14 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     except x509.ExtensionNotFound:
         return ()
     return tuple(text for name in extension.value if (text := _name_text(name)))
+
+
+def _is_for_clients(certificate: x509.Certificate) -> bool:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except x509.ExtensionNotFound:
+        return True
+    return ExtendedKeyUsageOID.CLIENT_AUTH in extension.value
 
 
 def _name_text(name: x509.GeneralName) -> str:

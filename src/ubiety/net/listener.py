@@ -33,7 +33,7 @@ async def listen(
         try:
             sock = _open(address, address.port or port)
         except OSError as error:
-            if ":" in address.host and len(addresses) > 1 and _has_no_ipv6(error):
+            if ":" in address.host and len(addresses) > 1 and has_no_ipv6(error):
                 continue  # a machine without IPv6 serves IPv4
             raise ListenError(
                 f"Cannot listen on {address}: {error.strerror or error}. "
@@ -77,5 +77,6 @@ def _open(address: Listen, port: int) -> socket.socket:
     return sock
 
 
-def _has_no_ipv6(error: OSError) -> bool:
-    return error.errno in (97, 99)  # EAFNOSUPPORT, EADDRNOTAVAIL
+def has_no_ipv6(error: BaseException | None) -> bool:
+    """Whether an address could not be listened on because the machine has no IPv6."""
+    return isinstance(error, OSError) and error.errno in (97, 99)  # EAFNOSUPPORT, EADDRNOTAVAIL

@@ -59,6 +59,14 @@ class TokenBucket:
         self._tokens -= 1
         return 0.0 if self._tokens >= 0 else -self._tokens / self.rate
 
+    def try_reserve(self, now: float, most: float = 0.0) -> float | None:
+        """Take a token if it is there within `most` seconds; return the seconds to wait, or None."""
+        wait = self.reserve(now)
+        if wait > most:
+            self._tokens += 1
+            return None
+        return wait
+
 
 class Pace:
     """A token bucket that coroutines can wait at."""

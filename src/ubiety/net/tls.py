@@ -6,6 +6,8 @@ and works the same with and without uvloop.
 
 import contextlib
 import ssl
+from collections.abc import Mapping
+from typing import Any
 
 READ_BYTES = 65_536
 
@@ -15,11 +17,22 @@ class TlsLayer:
 
     __slots__ = ("_incoming", "_object", "_outgoing", "established")
 
-    def __init__(self, context: ssl.SSLContext, *, server_side: bool = True) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, *, server_side: bool = True, server_name: str | None = None
+    ) -> None:
+        """`server_name`: on the client's side, what the server's certificate must cover."""
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
+        self._object = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name
+        )
         self.established = False
+
+    def begin(self) -> bytes:
+        """Return what a client says first."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._object.do_handshake()
+        return self._outgoing.read()
 
     def receive(self, data: bytes) -> tuple[bytes, bytes, bool]:
         """Take bytes from the wire; return (plain text, bytes for the wire, peer has closed)."""
@@ -64,6 +77,15 @@ class TlsLayer:
         with contextlib.suppress(ssl.SSLError):
             self._object.unwrap()
         return self._outgoing.read()
+
+    def last_words(self) -> bytes:
+        """Return what is left for the wire after an error: the alert that tells the peer why."""
+        return self._outgoing.read()
+
+    @property
+    def peer_certificate(self) -> Mapping[str, Any]:
+        """The peer's certificate as ``ssl`` shows it; empty without one that was verified."""
+        return self._object.getpeercert() or {}
 
     @property
     def version(self) -> str:

@@ -1,0 +1,32 @@
+"""What the SIP transports see of the stack that they belong to."""
+
+from typing import Protocol
+
+from ubiety.sip.framing import Malformed
+from ubiety.sip.message import Request, Response
+from ubiety.sip.outputs import Peer
+
+
+class Wire(Protocol):
+    """What transports see of the stack."""
+
+    def new_flow(self) -> int:
+        """The next free name of a flow."""
+
+    def received(self, message: Request | Response, peer: Peer) -> None:
+        """A message came."""
+
+    def malformed(self, item: Malformed, peer: Peer) -> None:
+        """Something came that is no message."""
+
+    def sent(self, data: bytes, peer: Peer) -> None:
+        """A message went out."""
+
+    def sent_over(self, key: int, flow: int) -> None:
+        """The message of a transaction took this connection."""
+
+    def transmit_failed(self, key: int, reason: str) -> None:
+        """A message of a transaction could not be sent."""
+
+    def flow_closed(self, flow: int) -> None:
+        """Nothing more comes or goes on a flow."""

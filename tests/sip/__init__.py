@@ -1,0 +1,1 @@
+"""SIP over real sockets: stacks, certificates and SIPp for whoever tests something that speaks SIP."""
