@@ -82,11 +82,6 @@ def key_of(name: str) -> str:
     return key
 
 
-def is_field_name(name: str) -> bool:
-    """Return whether a header can have this name."""
-    return name in _KEYS or _FIELD_NAME.fullmatch(name) is not None
-
-
 class Headers:
     """The header fields in their order, never changed.
 
@@ -109,10 +104,20 @@ class Headers:
 
     def get(self, name: str) -> str | None:
         """Return the first value of this header."""
-        try:
-            return self._items[self._keys.index(key_of(name))][1]
-        except ValueError:
-            return None
+        return self.find(key_of(name))
+
+    def find(self, key: str) -> str | None:
+        """Return the first value of a header whose name is given as `key_of` has it."""
+        keys = self._keys
+        return self._items[keys.index(key)][1] if key in keys else None
+
+    def find_repeated(self, keys: Iterable[str]) -> str | None:
+        """Return the first of these keys that several fields have; None if there is none."""
+        ours = self._keys
+        for key in keys:
+            if ours.count(key) > 1:
+                return key
+        return None
 
     def all(self, name: str) -> tuple[str, ...]:
         """Return the values of all fields of this name, each as it was written."""
@@ -188,6 +193,28 @@ class Headers:
 
 
 _set = object.__setattr__
+
+
+def parse_fields(lines: list[str]) -> tuple[Headers, str]:
+    """Return the fields in the lines that are any, and what is wrong with the first other one or ""."""
+    items = []
+    keys = []
+    fault = ""
+    for line in lines:
+        name, colon, value = line.partition(":")
+        key = _KEYS.get(name)
+        if key is None:
+            name = name.rstrip(" \t")
+            if not colon or not _FIELD_NAME.fullmatch(name):
+                fault = fault or f"not a header: {shortened(line)}"
+                continue
+            key = key_of(name)
+        elif not colon:
+            fault = fault or f"not a header: {shortened(line)}"
+            continue
+        items.append((name, value.strip(" \t")))
+        keys.append(key)
+    return _made(tuple(items), tuple(keys)), fault
 
 
 def _made(items: Items, keys: tuple[str, ...]) -> Headers:

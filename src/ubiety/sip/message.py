@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
-from ubiety.sip.headers import CSeq, Headers, Via, is_field_name
+from ubiety.sip.headers import CSeq, Headers, Via, parse_fields
 from ubiety.sip.reasons import REASONS, reason_of
 from ubiety.sip.syntax import (
     TOKEN,
@@ -92,19 +92,25 @@ class Message:
         """Return what a header that must be there says."""
         found: Parsed | None = self._typed.get(key)
         if found is None:
-            value = self.headers.get(key)
+            value = self.headers.find(key)
             if value is None:
                 raise SipSyntaxError(f"no {key}")
             found = self._typed[key] = parse(value)
         return found
 
     def _ask_optional(self, key: str, parse: Callable[[str], Parsed]) -> Parsed | None:
-        return self._ask(key, parse) if key in self._typed or key in self.headers else None
+        found: Parsed | None = self._typed.get(key)
+        if found is None:
+            value = self.headers.find(key)
+            if value is None:
+                return None
+            found = self._typed[key] = parse(value)
+        return found
 
     @property
     def via(self) -> Via:
         """The topmost Via."""
-        return self._ask("via", lambda value: Via.parse(split_list(value)[0]))
+        return self._ask("via", _parse_top_via)
 
     @property
     def vias(self) -> tuple[Via, ...]:
@@ -280,7 +286,7 @@ def read_head(data: bytes) -> Request | Response:
     if "\r\n " in text or "\r\n\t" in text:
         text = _FOLD.sub(" ", text)  # RFC 3261 §7.3.1
     lines = text.split("\r\n")
-    headers, fault = _read_fields(lines)
+    headers, fault = parse_fields(lines[1:])
     start = lines[0]
     if text.count("\n") >= len(lines) or text.count("\r") >= len(lines):
         raise MessageError("a line break that is none", 400, headers, _guess_method(start), is_astray=True)
@@ -299,20 +305,6 @@ def read_head(data: bytes) -> Request | Response:
     if match is None or fault:
         raise MessageError(fault or f"not a response: {shortened(start)}", head=headers)
     return Response(int(match[1]), match[2] or "", headers)
-
-
-def _read_fields(lines: list[str]) -> tuple[Headers, str]:
-    """Return the header fields behind the start line, and what is wrong with the first bad one."""
-    items = []
-    fault = ""
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        name = name.rstrip(" \t")
-        if colon and is_field_name(name):
-            items.append((name, value.strip(" \t")))
-        else:
-            fault = fault or f"not a header: {shortened(line)}"
-    return Headers(items), fault
 
 
 def _guess_method(start: str) -> str | None:
@@ -351,9 +343,9 @@ def validate(message: Request | Response) -> None:
 
 
 def _validate_headers(message: Request | Response) -> None:
-    for name in _SINGLE:
-        if message.headers.count(name) > 1:
-            raise SipSyntaxError(f"more than one {name}")
+    repeated = message.headers.find_repeated(_SINGLE)
+    if repeated is not None:
+        raise SipSyntaxError(f"more than one {repeated}")
     if not message.vias:
         raise SipSyntaxError("no via")
     _ = (message.from_, message.to, message.call_id, message.cseq, message.contacts)
@@ -426,6 +418,10 @@ def make_response(
     if content_type:
         items.append(("Content-Type", content_type))
     return Response(status, reason_of(status) if reason is None else reason, Headers(items), body)
+
+
+def _parse_top_via(text: str) -> Via:
+    return Via.parse(split_list(text)[0])
 
 
 def _parse_call_id(text: str) -> str:

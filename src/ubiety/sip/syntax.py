@@ -69,7 +69,10 @@ def parse_params(text: str, start: int = 0) -> Params:
 
 def check_repeated(params: list[tuple[str, str | None]]) -> None:
     """Raise SipSyntaxError if a parameter is there twice (RFC 3261 §7.3.1)."""
-    if len(params) > 1 and len({name.lower() for name, _ in params}) < len(params):
+    count = len(params)
+    if count < 2 or (count == 2 and params[0][0].lower() != params[1][0].lower()):
+        return
+    if len({name.lower() for name, _ in params}) < count:
         raise SipSyntaxError("the same parameter twice")
 
 

@@ -186,15 +186,7 @@ class NameAddr:
     @staticmethod
     def parse(text: str) -> "NameAddr":
         """Return the one address that this text is; raises SipSyntaxError."""
-        match = _NAME_ADDR.match(text)
-        if match is not None:
-            display = unquote(match[1]) if match[1] else match[2].rstrip(" \t")
-            return NameAddr(display, parse_uri(match[3]), parse_params(text, match.end()), text)
-        # RFC 3261 §20.10: without <> a comma, semicolon or question mark is not part of the address.
-        match = _ADDR_SPEC.match(text)
-        if match is None:
-            raise SipSyntaxError(f"not an address: {shortened(text)}")
-        return NameAddr("", parse_uri(match[1]), parse_params(text, match.end()), text)
+        return _parse_name_cached(text) if len(text) <= _CACHED_LENGTH else _parse_name(text)
 
     @staticmethod
     def parse_list(text: str) -> tuple["NameAddr", ...]:
@@ -260,6 +252,22 @@ def _parse_sip(text: str) -> SipUri:
 
 
 _parse_cached = lru_cache(8192)(_parse_sip)
+
+
+def _parse_name(text: str) -> NameAddr:
+    match = _NAME_ADDR.match(text)
+    if match is not None:
+        display = unquote(match[1]) if match[1] else match[2].rstrip(" \t")
+        return NameAddr(display, parse_uri(match[3]), parse_params(text, match.end()), text)
+    # RFC 3261 §20.10: without <> a comma, semicolon or question mark is not part of the address.
+    match = _ADDR_SPEC.match(text)
+    if match is None:
+        raise SipSyntaxError(f"not an address: {shortened(text)}")
+    return NameAddr("", parse_uri(match[1]), parse_params(text, match.end()), text)
+
+
+# Those of a conversation come again with each of its messages.
+_parse_name_cached = lru_cache(4096)(_parse_name)
 
 
 def _parse_params(text: str) -> Params:
