@@ -69,10 +69,9 @@ class People:
         chosen = list(self._context.actors) if address_ids is None else address_ids
         for address_id in chosen:
             user = self._context.actors.get(address_id)
-            if user is None:
-                continue
-            stored = await policy_changes.load(self._context, user.person)
-            policy_changes.take_over(self._context, user.person, stored)
+            person = user.person if user is not None else self._context.homes.at(address_id)
+            if person is not None:
+                await policy_changes.read_again(self._context, person)
 
     async def _refresh_all(self) -> None:
         async with self.changing:

@@ -132,8 +132,11 @@ async def _show_unloaded(context: Context, person: Person) -> None:
 def look_around(context: Context, user: User, session: Session) -> None:
     """Have a new session shown whom its person watches outside."""
     outside, contacts = context.outside, user.outside
-    if outside is not None and contacts is not None and contacts.watched and _is_shown(context):
-        outside.look_around(user, session)
+    if outside is None or contacts is None or not contacts.watched or not _is_shown(context):
+        return
+    if user.available_sessions == [session]:
+        contacts.seen.clear()  # what earlier sessions were shown went with them
+    outside.look_around(user, session)
 
 
 def take(context: Context, user: User, stanza: Stanza) -> Verdict:
@@ -226,15 +229,25 @@ def follow_policy(context: Context, user: User, before: Policy | None) -> None:
             outside.look_at(user, jid)
 
 
+def follow_policy_unloaded(context: Context, user: User) -> None:
+    """A policy was changed of somebody who was not loaded: who saw what before, nobody here knows."""
+    if context.outside is None or user.outside is None or not context.sources.knows(user.person.user_id):
+        return  # without a device, and without a word from anywhere else, everybody saw offline and still does
+    watchers = watchers_outside(user)
+    let_in = [jid for jid in watchers if _lets_in(user, jid)]
+    _show_to(context, user, let_in, [jid for jid in watchers if not _lets_in(user, jid)])
+
+
 def _show_to(context: Context, user: User, let_in: Iterable[Jid], shut_out: Iterable[Jid]) -> None:
     outside, contacts = context.outside, user.outside
     assert outside is not None and contacts is not None
     coming = [jid for jid in let_in if contacts.is_watcher(jid)]
     going = [jid for jid in shut_out if contacts.is_watcher(jid)]
-    if going:
+    if going and not OFFLINE.is_like(contacts.shown):
         outside.shown(user, OFFLINE, going)
-    if coming and context.engine.runs:
-        outside.shown(user, composed_of(context, user.person), coming)
+    composed = composed_of(context, user.person)
+    if coming and context.engine.runs and not OFFLINE.is_like(composed):
+        outside.shown(user, composed, coming)
 
 
 def resume(context: Context, user: User) -> None:

@@ -80,9 +80,21 @@ async def _follow(context: Context, person: Person, stored: rows.Policy) -> None
     """Have the person follow, also one who is being loaded with what was stored before."""
     if context.neighbours is not None and context.neighbours.is_elsewhere(person):
         return  # their home is told of the change
+    was_loaded = person.address_id in context.actors
     with contextlib.suppress(LookupError):  # deleted meanwhile
         await context.load(person)
     take_over(context, person, stored)
+    user = context.actors.get(person.address_id)
+    if user is not None and not was_loaded:
+        outside_presence.follow_policy_unloaded(context, user)
+
+
+async def read_again(context: Context, person: Person) -> None:
+    """Have a person of this node follow what another node has stored. Raises StoreError."""
+    if person.address_id in context.actors:
+        take_over(context, person, await load(context, person))
+    elif context.sources.knows(person.user_id):  # somebody may see more of them than that they are offline
+        await _follow(context, person, await load(context, person))
 
 
 def make_policy(context: Context, stored: rows.Policy) -> Policy | None:
