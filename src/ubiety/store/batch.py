@@ -50,7 +50,11 @@ class State(IntEnum):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A message to one person that must not be lost: one row in ``messages`` and one in ``deliveries``."""
+    """A message to one person that must not be lost: one row in ``messages`` and one in ``deliveries``.
+
+    To somebody outside: one row in ``outgoing_messages``, which is the sender's; ``recipient_id`` is the
+    sender's user id then.
+    """
 
     number: int
     recipient_id: int
@@ -61,6 +65,8 @@ class Entry:
     origin_id: str | None = None
     stream: StreamCursor | None = None
     seq: int = 0
+    #: The bare address outside that it is for; "" for one of our people.
+    outside: str = ""
     state: State = State.NEW
     #: A batch with it was sent and the answer was lost: the row may exist already.
     is_uncertain: bool = False
@@ -99,10 +105,11 @@ class ArchiveRow:
 
 @dataclass(slots=True, frozen=True)
 class Forget:
-    """A delivered message's row in ``deliveries`` is to go."""
+    """A delivered message's row in ``deliveries``, or ``outgoing_messages``, is to go."""
 
     user_id: int
     number: int
+    is_outgoing: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -120,12 +120,12 @@ class Ledger:
         entry.state = State.CANCELLED
         self._weigh(-entry.size)
         if entry.is_uncertain:
-            self.forget(entry.recipient_id, entry.number)
+            self.forget(entry.recipient_id, entry.number, bool(entry.outside))
         return True
 
-    def forget(self, user_id: int, number: int) -> None:
-        """Delete a delivered message's row with one of the next batches."""
-        self._put(Forget(user_id, number), LAZY_WINDOW)
+    def forget(self, user_id: int, number: int, is_outgoing: bool = False) -> None:
+        """Delete a delivered message's row with one of the next batches; its sender's if it went outside."""
+        self._put(Forget(user_id, number, is_outgoing), LAZY_WINDOW)
 
     def archive(self, row: ArchiveRow) -> None:
         """Add a message to somebody's history with one of the next batches."""

@@ -126,6 +126,7 @@ def message_rows(batch: Batch) -> list[MessageRow]:
     rows: dict[int, MessageRow] = {
         e.number: (e.number, e.sender_id, e.recipient_id, e.stamp, e.origin_id, e.stanza)
         for e in batch.entries
+        if not e.outside
     }
     for row in batch.archive:
         if row.message_id not in rows:
@@ -154,7 +155,17 @@ def archive_rows(batch: Batch, peers: dict[str, int]) -> list[tuple[int, int, in
 
 def delivery_rows(entries: Iterable[Entry]) -> list[tuple[int, int]]:
     """Return the rows for ``deliveries``."""
-    return [(entry.recipient_id, entry.number) for entry in entries]
+    return [(entry.recipient_id, entry.number) for entry in entries if not entry.outside]
+
+
+def outgoing_rows(entries: Iterable[Entry]) -> list[tuple[int, int, str, float, bytes]]:
+    """Return the rows for ``outgoing_messages``."""
+    return [(e.recipient_id, e.number, e.outside, e.stamp, e.stanza) for e in entries if e.outside]
+
+
+def forget_rows(batch: Batch, is_outgoing: bool) -> list[tuple[int, int]]:
+    """Return whose rows are to go from ``outgoing_messages``, or from ``deliveries``."""
+    return [(item.user_id, item.number) for item in batch.forgets if item.is_outgoing is is_outgoing]
 
 
 def stream_rows(batch: Batch) -> tuple[list[tuple[str, int, int, float]], list[tuple[str]]]:

@@ -8,7 +8,16 @@ import psycopg
 from ubiety.store import leases
 from ubiety.store.batch import Batch
 from ubiety.store.database import Database
-from ubiety.store.writer import NAME_MESSAGE, NEWER_H, archive_rows, delivery_rows, message_rows, stream_rows
+from ubiety.store.writer import (
+    NAME_MESSAGE,
+    NEWER_H,
+    archive_rows,
+    delivery_rows,
+    forget_rows,
+    message_rows,
+    outgoing_rows,
+    stream_rows,
+)
 
 ADD_MESSAGES = (
     "INSERT INTO messages (id, sender_id, recipient_id, stamp, origin_id, stanza)"
@@ -19,6 +28,11 @@ ADD_DELIVERIES = (
     "INSERT INTO deliveries (user_id, message_id) SELECT * FROM unnest(%s::bigint[], %s::bigint[])"
     " ON CONFLICT (user_id, message_id) DO NOTHING"
 )
+ADD_OUTGOING = (
+    "INSERT INTO outgoing_messages (sender_id, number, recipient, stamp, stanza)"
+    " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::float8[], %s::bytea[])"
+    " ON CONFLICT (sender_id, number) DO NOTHING"
+)
 ADD_ARCHIVE = (
     "INSERT INTO archive (owner_id, number, message_id, peer_id, peer_resource, direction)"
     " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],"
@@ -28,6 +42,10 @@ ADD_ARCHIVE = (
 DELETE_DELIVERIES = (
     "DELETE FROM deliveries d USING unnest(%s::bigint[], %s::bigint[]) AS gone (user_id, message_id)"
     " WHERE d.user_id = gone.user_id AND d.message_id = gone.message_id"
+)
+DELETE_OUTGOING = (
+    "DELETE FROM outgoing_messages o USING unnest(%s::bigint[], %s::bigint[]) AS gone (sender_id, number)"
+    " WHERE o.sender_id = gone.sender_id AND o.number = gone.number"
 )
 SAVE_STREAMS = (
     "INSERT INTO sm_streams (smid, user_id, h, updated) SELECT * FROM unnest("
@@ -52,8 +70,10 @@ class PostgresqlDialect:
         work: list[tuple[str, list[Any]]] = [
             (ADD_MESSAGES, message_rows(batch)),
             (ADD_DELIVERIES, delivery_rows(batch.entries)),
+            (ADD_OUTGOING, outgoing_rows(batch.entries)),
             (ADD_ARCHIVE, archive_rows(batch, peers)),
-            (DELETE_DELIVERIES, [(item.user_id, item.number) for item in batch.forgets]),
+            (DELETE_DELIVERIES, forget_rows(batch, False)),
+            (DELETE_OUTGOING, forget_rows(batch, True)),
             (SAVE_STREAMS, kept),
             (DROP_STREAMS, ended),
         ]

@@ -9,7 +9,16 @@ from typing import Any, cast
 from ubiety.store.batch import Batch
 from ubiety.store.database import Database
 from ubiety.store.errors import DatabaseBusy
-from ubiety.store.writer import NAME_MESSAGE, NEWER_H, archive_rows, delivery_rows, message_rows, stream_rows
+from ubiety.store.writer import (
+    NAME_MESSAGE,
+    NEWER_H,
+    archive_rows,
+    delivery_rows,
+    forget_rows,
+    message_rows,
+    outgoing_rows,
+    stream_rows,
+)
 
 
 class Statement:
@@ -43,6 +52,11 @@ ADD_MESSAGES = Statement(
 ADD_DELIVERIES = Statement(
     "INSERT INTO deliveries (user_id, message_id) VALUES", 2, " ON CONFLICT (user_id, message_id) DO NOTHING"
 )
+ADD_OUTGOING = Statement(
+    "INSERT INTO outgoing_messages (sender_id, number, recipient, stamp, stanza) VALUES",
+    5,
+    " ON CONFLICT (sender_id, number) DO NOTHING",
+)
 ADD_ARCHIVE = Statement(
     "INSERT INTO archive (owner_id, number, message_id, peer_id, peer_resource, direction) VALUES",
     6,
@@ -53,6 +67,11 @@ DELETE_DELIVERIES = Statement(
     "WITH gone (user_id, message_id) AS (VALUES",
     2,
     ") DELETE FROM deliveries WHERE (user_id, message_id) IN (SELECT user_id, message_id FROM gone)",
+)
+DELETE_OUTGOING = Statement(
+    "WITH gone (sender_id, number) AS (VALUES",
+    2,
+    ") DELETE FROM outgoing_messages WHERE (sender_id, number) IN (SELECT sender_id, number FROM gone)",
 )
 SAVE_STREAMS = Statement(
     "INSERT INTO sm_streams (smid, user_id, h, updated) VALUES",
@@ -87,8 +106,10 @@ class SqliteDialect:
         work: Work = [
             (ADD_MESSAGES, message_rows(batch)),
             (ADD_DELIVERIES, delivery_rows(batch.entries)),
+            (ADD_OUTGOING, outgoing_rows(batch.entries)),
             (ADD_ARCHIVE, archive_rows(batch, peers)),
-            (DELETE_DELIVERIES, [(item.user_id, item.number) for item in batch.forgets]),
+            (DELETE_DELIVERIES, forget_rows(batch, False)),
+            (DELETE_OUTGOING, forget_rows(batch, True)),
             (SAVE_STREAMS, kept),
             (DROP_STREAMS, ended),
         ]

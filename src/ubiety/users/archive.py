@@ -78,6 +78,22 @@ def keep_sent(
         _keep_sent(context, sender, recipient, stanza, number, stanza.to_bytes(), stamp)
 
 
+def keep_sent_outside(
+    context: Context, sender: User, stanza: Stanza, number: int, data: bytes, stamp: float
+) -> None:
+    """Put a message to somebody outside into the history of its sender."""
+    to, prefs = stanza.to, sender.archive_prefs
+    assert to is not None
+    if not context.settings.get(ARCHIVE_ENABLED):
+        return
+    if prefs is not None and not wants(prefs, sender, None, to.bare):
+        return
+    user_id, sender_id = sender.person.user_id, sender.person.address_id
+    context.ledger.archive(
+        ArchiveRow(user_id, number, number, OUT, stamp, data, None, to.bare, to.resource, sender_id)
+    )
+
+
 def _keep_sent(
     context: Context,
     sender: User,

@@ -86,6 +86,17 @@ class Users:
             return DELIVERED  # nobody is there to see it
         return self._deliver_later(person, stanza, origin)
 
+    def take_promised(self, stanza: Stanza) -> Verdict:
+        """Deliver a message of somebody outside who is told that it arrived: settled when it is committed."""
+        assert stanza.to is not None
+        person = self._context.homes.find(stanza.to.bare)
+        if person is None or not person.enabled:
+            return refuse("service-unavailable")
+        elsewhere = self.elsewhere
+        if elsewhere is not None and elsewhere.claims(person):
+            return elsewhere.nodes.send(person, stanza, 0, promised=True)
+        return self.take(person, stanza, RemoteOrigin(0, promised=True))
+
     async def rows_added(self, epochs: Sequence[int] | None) -> None:
         """Take over which messages other nodes have written (``store.changes.MESSAGES``)."""
         if self.elsewhere is not None:
