@@ -8,6 +8,7 @@ from ubiety.admin.context import Node
 from ubiety.admin.finding import Finding, Outcome, worst
 from ubiety.admin.inspect_cluster import inspect_cluster
 from ubiety.admin.inspect_dns import inspect_dns
+from ubiety.admin.inspect_federation import inspect_federation
 from ubiety.admin.inspect_host import inspect_host
 from ubiety.admin.inspect_node import (
     inspect_certificate,
@@ -38,11 +39,12 @@ class CheckReport(Result):
 
 async def check(node: Node, caller: Caller, arguments: OnNode) -> CheckReport:
     """Looks at certificate, DNS, ports, database, clock, limits; ends within seconds without a network."""
-    dns, ports, database, cluster, host = await asyncio.gather(
+    dns, ports, database, cluster, federation, host = await asyncio.gather(
         inspect_dns(node.domains, node.ports, node.config.hostnames),
         inspect_ports(node),
         inspect_database(node),
         inspect_cluster(node),
+        inspect_federation(node),
         asyncio.to_thread(lambda: list(inspect_host(node.config, node.clock.now()))),
     )
     findings: list[Finding] = [
@@ -52,6 +54,7 @@ async def check(node: Node, caller: Caller, arguments: OnNode) -> CheckReport:
         *database,
         *cluster,
         inspect_settings(node),
+        *federation,
         *host,
     ]
     views = [FindingView.model_validate(asdict(one)) for one in findings]

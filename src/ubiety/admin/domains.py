@@ -11,7 +11,7 @@ from ubiety.admin.problems import CONFLICT, INVALID, NOT_FOUND, Problem
 from ubiety.admin.rbac import Caller
 from ubiety.directory.domains import prepare_domain
 from ubiety.jid import JidError
-from ubiety.store import domains
+from ubiety.store import domains, federated_domains
 from ubiety.store.domains import Domain
 from ubiety.store.errors import Conflict
 from ubiety.telemetry import event
@@ -47,6 +47,7 @@ class Deleted(Result):
 async def add(node: Node, caller: Caller, arguments: NamedDomain) -> DomainView:
     """Adds a domain; the local authority issues a certificate that holds it."""
     name = _prepared(arguments.name)
+    await _check_federated(node, name)
     try:
         made = await node.database.write(domains.add, name, node.clock.now())
     except Conflict as error:
@@ -77,6 +78,16 @@ async def delete(node: Node, caller: Caller, arguments: NamedDomain) -> Deleted:
         raise Problem(NOT_FOUND, f"There is no domain {name}.", "See: ubiety domain list")
     await node.domains_changed()
     return Deleted(name=name)
+
+
+async def _check_federated(node: Node, name: str) -> None:
+    """A domain is ours or another organisation's."""
+    if await node.database.read(federated_domains.find, name) is not None:
+        raise Problem(
+            CONFLICT,
+            f"{name} is federated as the domain of another organisation.",
+            f"If it is to be ours: ubiety federation remove {name}",
+        )
 
 
 def _prepared(text: str) -> str:

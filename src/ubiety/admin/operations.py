@@ -7,6 +7,7 @@ from ubiety.admin import (
     checks,
     domains,
     draining,
+    federation,
     ha,
     importing,
     nodes,
@@ -18,8 +19,10 @@ from ubiety.admin import (
     services,
     sessions,
     settings,
+    sip_routes,
     system,
     tokens,
+    trust,
 )
 from ubiety.admin.operation import Operation
 
@@ -30,6 +33,9 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *assignment.OPERATIONS,
     *nodes.OPERATIONS,
     *domains.OPERATIONS,
+    *federation.OPERATIONS,
+    *sip_routes.OPERATIONS,
+    *trust.OPERATIONS,
     *draining.OPERATIONS,
     *settings.OPERATIONS,
     *sessions.OPERATIONS,

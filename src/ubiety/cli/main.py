@@ -9,6 +9,7 @@ from ubiety.cli import (
     cluster,
     draining,
     familiar,
+    federation,
     installation,
     lab,
     node,
@@ -17,6 +18,8 @@ from ubiety.cli import (
     policy,
     redundancy,
     services,
+    sip_routes,
+    trust,
 )
 from ubiety.cli.client import CommandError
 from ubiety.cli.output import console, print_line
@@ -40,6 +43,11 @@ for group in (
     nodes.node_app,
     nodes.assignment_app,
     redundancy.prg_app,
+    federation.app,
+    federation.microsoft_app,
+    sip_routes.app,
+    trust.acl_app,
+    trust.peer_app,
     familiar.utils_app,
     familiar.show_app,
     services.report_app,

@@ -1,7 +1,7 @@
 """What administrators have set down for SIP, as this node knows it: one value, replaced when it changes."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -48,7 +48,7 @@ class Stranger:
 
 
 class FederationCopy:
-    """What this node decides by. Who changes the tables calls `refresh`; other nodes see it in the changes."""
+    """What this node decides by. Whoever changes the tables calls `refresh`; other nodes see the change."""
 
     def __init__(self) -> None:
         self.value = Federation()
@@ -61,7 +61,7 @@ class FederationCopy:
         """Have `notice(federation)` called in the loop after each change."""
         self._watchers.append(notice)
 
-    def rules(self, settings: Settings, domains: Sequence[str]) -> Rules:
+    def rules(self, settings: Settings, domains: Collection[str]) -> Rules:
         """What decisions are made by at this moment."""
         value = self.value
         return Rules(
