@@ -12,7 +12,7 @@ from typing import Any
 from ubiety.sip.headers import MAX_CSEQ
 from ubiety.sip.message import Request, Response, make_request
 from ubiety.sip.syntax import SipSyntaxError
-from ubiety.sip.uri import NameAddr, SipUri, Uri, parse_uri
+from ubiety.sip.uri import NameAddr, SipUri, parse_uri
 
 TARGET_REFRESHES = frozenset({"INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"})
 """Requests whose Contact is where the peer is from now on (RFC 3261 §12.2, RFC 6665 §4.4.1)."""
@@ -155,7 +155,9 @@ class Dialog:
         if not self.route_set:
             return self.remote_target, []
         first = NameAddr.parse(self.route_set[0]).uri
-        if not isinstance(first, SipUri) or first.has("lr"):
+        if not isinstance(first, SipUri):
+            raise SipSyntaxError("a route that is not a SIP address")
+        if first.has("lr"):
             return self.remote_target, [("Route", route) for route in self.route_set]
         # COMPAT: routers of RFC 2543 are strict: the Request-URI names the router, the last Route the peer.
         routes = (*self.route_set[1:], f"<{self.remote_target}>")
@@ -200,6 +202,8 @@ class Dialog:
         """Return the dialog of a record; raises ValueError for anything that `to_record` did not make."""
         if set(record) != {field.name for field in fields(Dialog)}:
             raise ValueError("not the fields of a dialog")
+        if not isinstance(record["route_set"], list) or not isinstance(record["is_caller"], bool):
+            raise ValueError("a field of the dialog is of another kind")
         dialog = Dialog(**{**record, "route_set": tuple(record["route_set"])})
         texts = (*dialog.id, dialog.local_uri, dialog.remote_uri, dialog.remote_target, *dialog.route_set)
         if not all(isinstance(text, str) for text in texts):
@@ -228,10 +232,8 @@ def _address(uri: str, tag: str) -> str:
     return f"<{uri}>;tag={tag}" if tag else f"<{uri}>"
 
 
-def _as_request_uri(uri: Uri) -> str:
+def _as_request_uri(uri: SipUri) -> str:
     """Return a URI without the parts that a Request-URI may not have (RFC 3261 §19.1.1)."""
-    if not isinstance(uri, SipUri):
-        raise SipSyntaxError("not a SIP address")
     params = tuple(param for param in uri.params if param[0].lower() != "method")
     if params == uri.params and not uri.headers:
         return str(uri)

@@ -26,7 +26,7 @@ def server_key(request: Request) -> ServerKey:
     method = "INVITE" if request.method in ("ACK", "CANCEL") else request.method
     via = request.via
     branch = via.branch
-    # RFC 4475 §3.3.2 has a branch with nothing behind the cookie: it is no more unique than one without.
+    # RFC 4475 §3.2.1 has a branch with nothing behind the cookie: it is no more unique than one without.
     if branch and branch.startswith(COOKIE) and len(branch) > len(COOKIE):
         return (branch, via.host.lower(), via.port, method)
     # COMPAT: RFC 2543 had no unique branches (RFC 3261 §17.2.3).

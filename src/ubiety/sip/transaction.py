@@ -220,12 +220,14 @@ SERVER = Machine(
         (State.TRYING, Event.ANSWER_PROVISIONAL): (State.PROCEEDING, (Action.SEND,)),
         (State.TRYING, Event.ANSWER_SUCCESS): (State.COMPLETED, (Action.SEND,)),
         (State.TRYING, Event.ANSWER_FAILURE): (State.COMPLETED, (Action.SEND,)),
-        (State.TRYING, Timer.TOO_LATE): (State.TERMINATED, (Action.FAIL_TIMEOUT,)),
+        # The client has given up and must not be answered any more (RFC 4320 §4.2). What it sent last may
+        # still be under way, so the request is remembered for as long as an answered one.
+        (State.TRYING, Timer.TOO_LATE): (State.COMPLETED, (Action.FAIL_TIMEOUT,)),
         (State.PROCEEDING, Event.REQUEST): (State.PROCEEDING, (Action.RESEND,)),
         (State.PROCEEDING, Event.ANSWER_PROVISIONAL): (State.PROCEEDING, (Action.SEND,)),
         (State.PROCEEDING, Event.ANSWER_SUCCESS): (State.COMPLETED, (Action.SEND,)),
         (State.PROCEEDING, Event.ANSWER_FAILURE): (State.COMPLETED, (Action.SEND,)),
-        (State.PROCEEDING, Timer.TOO_LATE): (State.TERMINATED, (Action.FAIL_TIMEOUT,)),
+        (State.PROCEEDING, Timer.TOO_LATE): (State.COMPLETED, (Action.FAIL_TIMEOUT,)),
         (State.COMPLETED, Event.REQUEST): (State.COMPLETED, (Action.RESEND,)),
         (State.COMPLETED, Timer.J): (State.TERMINATED, ()),
     },
