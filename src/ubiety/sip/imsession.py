@@ -1,8 +1,11 @@
 """One conversation in instant messages over SIP, between one of our people and an outsider.
 
-Session mode, as Microsoft's servers do it (MS-SIP, MS-CONFIM): an INVITE makes a dialog, MESSAGE and INFO
+*Session mode*, as Microsoft's servers do it (MS-SIP, MS-CONFIM): an INVITE makes a dialog, MESSAGE and INFO
 (typing) travel in it both ways, BYE ends it. Who writes first calls; the session lives until nobody writes
 for a while. Our messages go out in order, one at a time: the next one when the one before is answered.
+
+*Pager mode* (RFC 3428), for other peers: each message is a MESSAGE outside of dialogs, and otherwise all is
+the same. What comes is taken in either mode.
 
 **Both call at once** (RFC 3261 knows no rule for that). Both calls are accepted, so that no message is lost
 and nobody sees a failure. Then the dialog with the lower Call-ID stays; the other one is ended by its caller
@@ -60,6 +63,8 @@ MAX_PENDING: Final = 100
 CALLS: Final = 3
 """How often a call is tried that meets 491."""
 
+NO_LINE: Final = 0
+"""Stands for a line where a message travels outside of dialogs."""
 GONE: Final = 481
 LOST: Final = 503
 """A message that did not get out, or that nobody took, goes once more: as 481 (RFC 3261 §8.1.3.1)."""
@@ -81,9 +86,14 @@ class ImSession:
         share: float = 0.5,
         times: Times = DEFAULT_TIMES,
         first_in_invite: bool = True,
+        is_pager: bool = False,
     ) -> None:
-        """``call_id`` makes Call-IDs; ``share`` from 0 to 1 spreads retries; see ``Times``."""
+        """``call_id`` makes Call-IDs; ``share`` from 0 to 1 spreads retries; see ``Times``.
+
+        ``is_pager``: send messages outside of dialogs while they have made none.
+        """
         self.times = times
+        self.is_pager = is_pager
         self.first_in_invite = first_in_invite
         self._call_id = call_id
         self._share = share
@@ -91,7 +101,7 @@ class ImSession:
         self._next_line = 1
         self._queue: deque[_Item] = deque()
         self._flying: _Item | None = None
-        self._flying_on = 0
+        self._flying_on = NO_LINE
         self._pending: dict[int, tuple[int, float]] = {}  # their request -> (line, until when)
         self._calls = 0
         self._call_at: float | None = None
@@ -178,7 +188,9 @@ class ImSession:
         if first is None:
             self._step(line, Event.TAKEN, now)
         else:
-            self._deliver(key, line, first, now)
+            self._deliver(line.id, key, first, now)
+            if key not in self._pending:
+                self._step(line, Event.UNTAKEN, now, LOST)
         return line.id, self._finish(now)
 
     def reinvited(self, line_id: int, key: int, now: float) -> list[Output]:
@@ -214,14 +226,12 @@ class ImSession:
             self._step(line, Event.ACKNOWLEDGED, now)  # who writes has got our 200
         if line.state is Leg.OPEN and not line.is_lost:
             line.deadline = now + self.times.idle
-        if isinstance(body, Text) and body.plain:
-            self._they_type_until = None
-            self._deliver(key, line, body.plain, now)
-            return self._finish(now)
-        if isinstance(body, Typing):
-            self._show_typing(body.is_typing, now)
-        understood = isinstance(body, Text | Typing)
-        self._out.append(Answer(key, 200 if understood else 415, line_id))
+        self._read(line_id, key, body, now)
+        return self._finish(now)
+
+    def paged(self, key: int, body: Body, now: float) -> list[Output]:
+        """A MESSAGE outside of dialogs (RFC 3428)."""
+        self._read(NO_LINE, key, body, now)
         return self._finish(now)
 
     def left(self, line_id: int, key: int, now: float) -> list[Output]:
@@ -285,7 +295,7 @@ class ImSession:
             self._out.append(Sent(item.ref))
             if line is not None and line.state is Leg.OPEN and not line.is_lost:
                 line.deadline = now + self.times.idle
-        elif status in (GONE, LOST) and not item.is_again:
+        elif status in (GONE, LOST) and not item.is_again and line_id != NO_LINE:
             item.is_again = True
             self._queue.appendleft(item)
         else:
@@ -367,15 +377,23 @@ class ImSession:
         line = self._lines.get(line_id)
         return line is not None and line.key == key and line.state is Leg.ANSWERING
 
-    def _deliver(self, key: int, line: Line, text: str, now: float) -> None:
-        if len(self._pending) >= MAX_PENDING:
-            if line.state is Leg.ANSWERING:
-                self._step(line, Event.UNTAKEN, now, LOST)
-            else:
-                self._out.append(Answer(key, LOST, line.id))
+    def _read(self, line_id: int, key: int, body: Body, now: float) -> None:
+        if isinstance(body, Text) and body.plain:
+            self._they_type_until = None
+            self._deliver(line_id, key, body.plain, now)
+            if key not in self._pending:
+                self._out.append(Answer(key, LOST, line_id))
             return
-        self._pending[key] = (line.id, now + self.times.verdict)
-        self._out.append(Deliver(key, text))
+        if isinstance(body, Typing):
+            self._show_typing(body.is_typing, now)
+        understood = isinstance(body, Text | Typing)
+        self._out.append(Answer(key, 200 if understood else 415, line_id))
+
+    def _deliver(self, line_id: int, key: int, text: str, now: float) -> None:
+        """Pass a message on, unless too many wait for their verdict."""
+        if len(self._pending) < MAX_PENDING:
+            self._pending[key] = (line_id, now + self.times.verdict)
+            self._out.append(Deliver(key, text))
 
     def _step_by_id(self, line_id: int, event: Event, now: float) -> None:
         line = self._lines.get(line_id)
@@ -422,7 +440,7 @@ class ImSession:
         """Return our message that was on its way on this line, and note that it is not any more."""
         if self._flying is None or self._flying_on != line_id:
             return None
-        item, self._flying, self._flying_on = self._flying, None, 0
+        item, self._flying, self._flying_on = self._flying, None, NO_LINE
         return item
 
     def _put_back(self, line_id: int, status: int) -> None:
@@ -477,6 +495,9 @@ class ImSession:
             self._calls, self._call_at = 0, None
             self._flying, self._flying_on = self._queue.popleft(), best.id
             self._out.append(SendText(best.id, self._flying.ref, self._flying.text))
+        elif self.is_pager and not self._is_closed:
+            self._flying, self._flying_on = self._queue.popleft(), NO_LINE
+            self._out.append(SendText(NO_LINE, self._flying.ref, self._flying.text))
         elif self._may_call():
             self._call(now)
 

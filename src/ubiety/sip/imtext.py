@@ -17,12 +17,13 @@ from typing import Final
 from ubiety.element import Element, ElementError, parse_content
 from ubiety.sip.imhtml import to_text
 
-ACCEPTED: Final = (
+ACCEPTED: Final[tuple[str, ...]] = (
     "text/plain",
     "text/html",
     "multipart/alternative",
     "multipart/related",
     "application/im-iscomposing+xml",
+    "message/cpim",
 )
 """What is understood in a MESSAGE, for Accept and for SDP."""
 
@@ -77,6 +78,8 @@ def read(content_type: str, params: Mapping[str, str], body: bytes) -> Body:
 def _read(content_type: str, params: Mapping[str, str], body: bytes, depth: int) -> Body:
     if content_type in MULTIPART:
         return _read_parts(content_type, params, body, depth)
+    if content_type == "message/cpim":
+        return _read_cpim(body, depth)
     if content_type == "application/im-iscomposing+xml":
         return _read_composing(body)
     if content_type == "application/xml":
@@ -149,6 +152,17 @@ def _split(boundary: bytes, body: bytes) -> Iterator[_Part]:
         gap = _END_OF_HEAD.search(piece)
         if gap is not None:
             yield _part(piece[: gap.start()], piece[gap.end() :])
+
+
+def _read_cpim(body: bytes, depth: int) -> Body:
+    """A message in an envelope of its own: its headers, a blank line, a MIME part (RFC 3862 §2)."""
+    gap = _END_OF_HEAD.search(body)
+    if gap is None or depth >= MAX_DEPTH:
+        return Unsupported("message/cpim")
+    inner = body[gap.end() :]
+    gap = _END_OF_HEAD.search(inner)
+    part = _part(b"", inner) if gap is None else _part(inner[: gap.start()], inner[gap.end() :])
+    return _read(part.content_type, part.params, part.body, depth + 1)
 
 
 def _part(head: bytes, content: bytes) -> _Part:

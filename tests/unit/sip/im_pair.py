@@ -146,6 +146,8 @@ class Pair:
                 self.later(self.way("CANCEL").delay, lambda: self._cancel(side, line))
             case Bye(line):
                 self._request(side, line, "BYE", lambda key: self._in_dialog(side, line, key, "BYE"))
+            case SendText(0, _, text):
+                self._request(side, 0, "MESSAGE", lambda key: self._page(side, key, text))
             case SendText(line, _, text):
                 self._request(
                     side, line, "MESSAGE", lambda key: self._in_dialog(side, line, key, "MESSAGE", text)
@@ -223,6 +225,10 @@ class Pair:
         if line:
             other.lines[call_id], other.call_ids[line] = line, call_id
         self.perform(other, outputs)
+
+    def _page(self, side: Side, key: int, text: str) -> None:
+        other = self.other(side)
+        self.perform(other, other.session.paged(key, Text(text), self.now))
 
     def _acknowledge(self, side: Side, line: int) -> None:
         other = self.other(side)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from tests.unit.sip.im_pair import Pair, Side, Way
 from ubiety.sip.imleg import TRANSITIONS, Answer, Cancel, Deliver, Event, Leg, SendText, Times, Unsent
-from ubiety.sip.imsession import CALLS, MAX_LINES, ImSession
-from ubiety.sip.imtext import Unsupported
+from ubiety.sip.imsession import CALLS, MAX_LINES, MAX_PENDING, ImSession
+from ubiety.sip.imtext import Text, Unsupported
 
 TIMES = Times(idle=60.0)
 
@@ -411,6 +411,64 @@ def test_491_calls_again_after_a_while() -> None:
     outputs = session.refused(session.lines[0].id, 491, now)
     assert [output.status for output in outputs if isinstance(output, Unsent)] == [491]
     assert session.is_over
+
+
+# -- pager mode ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pagers(pair: Pair) -> Pair:
+    pair.a.session.is_pager = pair.b.session.is_pager = True
+    return pair
+
+
+def test_in_pager_mode_nobody_calls(pagers: Pair) -> None:
+    pagers.way = lambda _: Way(1.0)
+    refs = [pagers.send(pagers.a, text) for text in ("one", "two", "three")]
+    pagers.run(1)
+    assert pagers.a.requests == ["MESSAGE"], "one at a time"
+    pagers.run(10)
+    assert pagers.b.delivered == ["one", "two", "three"] and pagers.a.sent == refs
+    assert pagers.a.requests == ["MESSAGE"] * 3
+    assert_quiet(pagers)
+
+
+@pytest.mark.parametrize("status", [404, 481, 503])
+def test_in_pager_mode_every_refusal_is_final(pagers: Pair, status: int) -> None:
+    pagers.b.verdict = lambda text: (0.0, status if text == "bad" else 200)
+    bad, good = pagers.send(pagers.a, "bad"), pagers.send(pagers.a, "good")
+    pagers.run()
+    assert pagers.a.unsent == [(bad, status)] and pagers.a.sent == [good]
+
+
+def test_a_pager_without_a_verdict_is_503(pagers: Pair) -> None:
+    pagers.b.verdict = lambda _text: (1e6, 200)
+    ref = pagers.send(pagers.a, "one")
+    pagers.run(6)
+    assert pagers.a.unsent == [(ref, 503)]
+    assert_quiet(pagers)
+
+
+def test_who_prefers_pager_mode_answers_in_a_session_that_is_open(pair: Pair) -> None:
+    pair.b.session.is_pager = True
+    pair.send(pair.a, "one")
+    pair.run()
+    pair.send(pair.b, "two")
+    pair.run(1)
+    assert pair.a.delivered == ["two"] and len(pair.b.session.lines) == 1
+    assert_quiet(pair)
+    pair.send(pair.b, "three")
+    pair.run()
+    assert pair.a.delivered == ["two", "three"] and "INVITE" not in pair.b.requests
+
+
+def test_more_than_can_wait_for_a_verdict_is_503() -> None:
+    session = ImSession(lambda: "c", times=TIMES)
+    for key in range(MAX_PENDING):
+        assert session.paged(key, Text("x"), 0.0) == [Deliver(key, "x")]
+    assert session.paged(999, Text("x"), 0.0) == [Answer(999, 503, 0)]
+    _, outputs = session.invited(1000, "c", "x", 0.0)
+    assert outputs[0] == Answer(1000, 503, 1)
 
 
 # -- typing ------------------------------------------------------------------------------------------------

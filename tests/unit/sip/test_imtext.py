@@ -60,6 +60,13 @@ CASES: dict[str, tuple[str, bytes, Body]] = {
     "related": ('multipart/related; boundary="\'x"; start="<root>"', RELATED, Text("Hello :)")),
     "nested": ("multipart/mixed;boundary=o", NESTED, Text("no head")),
     "quoted-printable": ("multipart/alternative; boundary=b", QUOTED, Text("café")),
+    "in an envelope": (
+        "message/cpim",
+        b"From: <im:a@example.org>\r\nDateTime: 2026-11-22T08:00:00Z\r\n\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\n\r\nHello \xe2\x82\xac",
+        Text("Hello \u20ac"),
+    ),
+    "an envelope without anything": ("message/cpim", b"From: x", Unsupported("message/cpim")),
     "without boundary": ("multipart/alternative", b"", Unsupported("multipart/alternative")),
     "without parts": ("multipart/alternative;boundary=b", b"x", Unsupported("multipart/alternative")),
     "a file": ("text/x-msmsgsinvite", b"Invitation-Command: X", Unsupported("text/x-msmsgsinvite")),

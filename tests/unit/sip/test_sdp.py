@@ -35,7 +35,7 @@ def test_an_answer_takes_the_messages() -> None:
         b"v=0\r\no=- 0 0 IN IP4 192.0.2.1\r\ns=session\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
         b"m=message 5061 sip null\r\n"
         b"a=accept-types:text/plain text/html multipart/alternative multipart/related"
-        b" application/im-iscomposing+xml\r\n"
+        b" application/im-iscomposing+xml message/cpim\r\n"
     )
 
 
