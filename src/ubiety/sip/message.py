@@ -47,6 +47,7 @@ _REQUEST_LINE = re.compile(rf"({TOKEN}++) ([^ \t]++) [sS][iI][pP]/([0-9]++\.[0-9
 _STATUS_LINE = re.compile(r"[sS][iI][pP]/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.DOTALL)
 _FOLD = re.compile(r"\r\n[ \t]++")
 _MEDIA_TYPE = re.compile(rf"({TOKEN}++)[ \t]*+/[ \t]*+({TOKEN}++)[ \t]*+(?=;|$)")
+_CALL_ID = re.compile("[!-~]+")
 _SINGLE = (
     "from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "event", "expires"
 )  # fmt: skip
@@ -425,7 +426,7 @@ def _parse_top_via(text: str) -> Via:
 
 
 def _parse_call_id(text: str) -> str:
-    if not text or " " in text or "\t" in text:
+    if not _CALL_ID.fullmatch(text):
         raise SipSyntaxError(f"not a Call-ID: {shortened(text)}")
     return text
 

@@ -11,13 +11,13 @@ TOKEN = r"[-A-Za-z0-9.!%*_+`'~]"
 QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 """A quoted string, as a regular expression that needs DOTALL."""
 
+_VALUE = r"[!#-+\--:=?-~]"  # printable ASCII without "<>,; : a token or host, and what is seen besides
+
 Params = tuple[tuple[str, str | None], ...]
 """Parameters in their order, names and values as they were written; None where there is no `=`."""
 
 _IS_TOKEN = re.compile(TOKEN + "+")
-_PARAM = re.compile(
-    rf'[ \t]*+;[ \t]*+({TOKEN}++)(?:[ \t]*+=[ \t]*+({QUOTED}|[^ \t;,"<>]*+))?[ \t]*+', re.DOTALL
-)
+_PARAM = re.compile(rf"[ \t]*+;[ \t]*+({TOKEN}++)(?:[ \t]*+=[ \t]*+({QUOTED}|{_VALUE}*+))?[ \t]*+", re.DOTALL)
 # Where a list may not be cut; what is not closed goes on to the end.
 _WHOLE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|<[^>]*+>?|,', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -53,6 +53,11 @@ def unquote(text: str) -> str:
     return _ESCAPED.sub(r"\1", text) if "\\" in text else text
 
 
+def readable(text: str) -> str:
+    """Return the text with replacement characters for the bytes that were no UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def parse_params(text: str, start: int = 0) -> Params:
     """Return the parameters `;a=b;c` which are all of the text from `start` on; raises SipSyntaxError."""
     params: list[tuple[str, str | None]] = []
@@ -83,6 +88,7 @@ def print_params(params: Params) -> str:
 
 def find_param(params: Params, name: str) -> str | None:
     """Return the value of a parameter as it is written, "" if it has none; None if it is not there."""
+    name = name.lower()
     for other, value in params:
         if other == name or other.lower() == name:
             return value or ""
@@ -92,7 +98,7 @@ def find_param(params: Params, name: str) -> str | None:
 def set_param(params: Params, name: str, value: str | None) -> Params:
     """Return the parameters with this one changed, or added at the end."""
     new = (name, value)
-    if find_param(params, name.lower()) is None:
+    if find_param(params, name) is None:
         return (*params, new)
     return tuple(new if pair[0].lower() == name.lower() else pair for pair in params)
 

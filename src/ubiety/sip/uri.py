@@ -22,6 +22,7 @@ from ubiety.sip.syntax import (
     parse_params,
     print_params,
     quote,
+    readable,
     set_param,
     shortened,
     split_list,
@@ -258,7 +259,7 @@ def _parse_name(text: str) -> NameAddr:
     match = _NAME_ADDR.match(text)
     if match is not None:
         display = unquote(match[1]) if match[1] else match[2].rstrip(" \t")
-        return NameAddr(display, parse_uri(match[3]), parse_params(text, match.end()), text)
+        return NameAddr(readable(display), parse_uri(match[3]), parse_params(text, match.end()), text)
     # RFC 3261 §20.10: without <> a comma, semicolon or question mark is not part of the address.
     match = _ADDR_SPEC.match(text)
     if match is None:

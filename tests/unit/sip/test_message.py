@@ -177,6 +177,8 @@ def test_what_may_be_there_once_is_refused_twice(line):
         (b"sip:bob@example.com SIP", b"sip:bob@example.com;method=BYE SIP", 400),
         (b"CSeq: 1 SUBSCRIBE", b"CSeq: 1 subscribe", 400),
         (b"Call-ID: c1@", b"Call-ID: c1 @", 400),
+        (b"Call-ID: c1@", b"Call-ID: c1\xff@", 400),
+        (b"tag=a1", b"tag=\xff", 400),
         (b"Max-Forwards: 70\r\n", b"Max-Forwards: 70\r\nSubject\r\n", 400),
         (b"Max-Forwards: 70\r\n", b"Max-Forwards: 70\r\n: x\r\n", 400),
         (b"Max-Forwards: 70\r\n", b"Max-Forwards: 70\r\nA B: x\r\n", 400),

@@ -185,6 +185,12 @@ def test_name_and_address():
     assert str(value.without_params()) == '"Bob \\"B\\"" <sip:bob@h;lr>'
 
 
+def test_name_that_is_no_utf_8_is_readable_and_printed_as_it_came():
+    text = b'"Zo\xeb" <sip:z@h>'.decode("utf-8", "surrogateescape")
+    assert NameAddr.parse(text).display == "Zo\ufffd"
+    assert str(NameAddr.parse(text)) == text
+
+
 def test_without_brackets_the_parameters_are_the_headers():
     value = NameAddr.parse("sip:bob@h;tag=7")
     assert str(value.uri) == "sip:bob@h"
@@ -205,6 +211,7 @@ def test_parameter_is_added_or_changed():
     [
         "", "<>", "<sip:a@h", "sip:a@h>", '"a <sip:a@h>', "a, b <sip:a@h>", "< sip:a@h >", "<sip:a@h>;;",
         "<sip:a@h>x", "<sip:a@h>;tag=1;tag=2", '<sip:a@h>;x="', "sip:a@h?x=y", "<sip:a@h><sip:b@h>",
+        "<sip:a@h>;tag=\xe4", "<sip:a@h>;tag=\udcff", "<sip:a@h>;x=\0",
         '"a" "b" <sip:a@h>', "*",
     ],
 )  # fmt: skip
