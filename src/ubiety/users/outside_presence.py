@@ -232,7 +232,7 @@ def follow_policy(context: Context, user: User, before: Policy | None) -> None:
 def follow_policy_unloaded(context: Context, user: User) -> None:
     """A policy was changed of somebody who was not loaded: who saw what before, nobody here knows."""
     if context.outside is None or user.outside is None or not context.sources.knows(user.person.user_id):
-        return  # without a device, and without a word from anywhere else, everybody saw offline and still does
+        return  # without a device, and no word from anywhere else: everybody saw offline and still does
     watchers = watchers_outside(user)
     let_in = [jid for jid in watchers if _lets_in(user, jid)]
     _show_to(context, user, let_in, [jid for jid in watchers if not _lets_in(user, jid)])

@@ -61,8 +61,11 @@ class Users:
     # -- the route -----------------------------------------------------------------------------
 
     def claims(self, address: Jid) -> bool:
-        """People of our domains."""
-        return bool(address.local) and address.domain in self._context.homes.domains
+        """People of our domains, but for those of them who are outside."""
+        homes, outside = self._context.homes, self._context.outside
+        if not address.local or address.domain not in homes.domains:
+            return False
+        return outside is None or homes.find(address.bare) is not None or not outside.claims(address)
 
     def route(self, stanza: Stanza, origin: Session | None) -> Verdict:
         """Deliver to a person, loading them first if need be."""

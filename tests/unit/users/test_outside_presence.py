@@ -9,6 +9,8 @@ from tests.unit.users.test_subscribing import interested
 from ubiety.jid import parse
 from ubiety.presence.model import OFFLINE, Composed, State, Statement
 from ubiety.routing.homes import Person
+from ubiety.store import addresses
+from ubiety.store import policy as rows
 from ubiety.users import policy_changes, presence_service
 from ubiety.users.homed import HomedPeople
 from ubiety.users.outsiders import come_home, composed_of, seen_by, watchers_outside
@@ -186,6 +188,39 @@ async def test_a_whole_domain_is_blocked(place: Place, beyond: Beyond) -> None:
     assert beyond.take_told() == [(alice.bare, State.OFFLINE, "", [REMOTE])]
     await policy_changes.put(place.context, alice.user.person, BLOCK, [parse("bob@example.org")])
     assert beyond.take_told() == []
+
+
+async def test_a_policy_of_somebody_who_is_not_loaded(place: Place, beyond: Beyond) -> None:
+    alice = await watched(beyond)
+    await beyond.ask(alice.user.person, sender=REMOTE)
+    context, person = place.context, alice.user.person
+    alice.leave()
+    place.users.forget(context.actors[person.address_id])
+    beyond.take_told()
+    await policy_changes.put(context, person, BLOCK, [parse(REMOTE)])
+    assert beyond.take_told() == []  # everybody saw offline and still does
+    context.sources.put_phone(person.user_id, "desk", TALKING)
+    assert beyond.take_told() == [(person.jid.bare, State.OFFLINE_ON_THE_PHONE, "", [MICROSOFT])]
+    place.users.forget(context.actors[person.address_id])
+    await policy_changes.put(context, person, BLOCK, [parse(MICROSOFT)])
+    assert beyond.take_told() == [(person.jid.bare, State.OFFLINE, "", [MICROSOFT, REMOTE])]
+    place.users.forget(context.actors[person.address_id])
+    await place.database.write(rows.clear, person.user_id, BLOCK)  # as another node does
+    await policy_changes.read_again(context, person)
+    assert beyond.take_told() == [(person.jid.bare, State.OFFLINE_ON_THE_PHONE, "", [MICROSOFT, REMOTE])]
+
+
+async def test_a_policy_that_another_node_has_changed(place: Place, beyond: Beyond) -> None:
+    alice = await watched(beyond)
+    person = alice.user.person
+    contact = await place.database.read(lambda conn: addresses.find(conn, MICROSOFT))
+    assert contact is not None
+    await place.database.write(rows.put_address, person.user_id, BLOCK, contact)
+    await policy_changes.read_again(place.context, person)
+    assert beyond.take_told() == [(alice.bare, State.OFFLINE, "", [MICROSOFT])]
+    (bob,) = await place.people("bob")
+    await policy_changes.read_again(place.context, bob)
+    assert bob.address_id not in place.context.actors
 
 
 async def test_a_contact_who_is_blocked_disappears_and_comes_back(place: Place, beyond: Beyond) -> None:

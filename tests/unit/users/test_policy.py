@@ -47,3 +47,4 @@ def test_nearest_entry_decides(default: bool, entries: dict[str, str], name: str
     expected = default if nearest is None else nearest == "allow"
     assert policy.allows(parse(name)) is expected
     assert policy.blocks(parse(name)) is (nearest == "block")
+    assert policy.admits(parse(name)) is (nearest == "allow")

@@ -265,3 +265,11 @@ async def test_both_nodes_write_the_same_rows_at_once(nodes: Nodes) -> None:
             lambda conn, who=user.person.user_id: rows.VERSION.value(conn, user_id=who)
         )
         assert user.roster_version == login
+
+
+async def test_whom_somebody_elsewhere_has_allowed_is_not_asked_for(nodes: Nodes) -> None:
+    ann, bob = await interested(nodes, "ann", "bob")
+    await policy_changes.put(bob.place.context, bob.user.person, policy_changes.ALLOW, [ann.user.jid])
+    await send(nodes, ann, "subscribe", bob)
+    assert await sides(ann, bob) == ("to", "from")
+    assert kinds(await take(nodes, bob)) == []
