@@ -33,7 +33,16 @@ SUBSCRIPTION_SECONDS = Setting(
     minimum=300,
     maximum=86_400,
 )
-SETTINGS = (MICROSOFT, ROUTING_MODE, SUBSCRIPTION_SECONDS)
+RESTORE_RATE = Setting(
+    "federation.restore_rate",
+    int,
+    300,
+    "requests per second",
+    "SIP requests per second with which subscriptions are taken up again after a restart or a take-over.",
+    minimum=1,
+    maximum=100_000,
+)
+SETTINGS = (MICROSOFT, ROUTING_MODE, SUBSCRIPTION_SECONDS, RESTORE_RATE)
 
 
 def refuse_advanced(clusters: Callable[[], int]) -> Callable[[str], str]:

@@ -1,0 +1,160 @@
+"""Presence between our people and people outside, both ways: what the rest of the gateway sees of it.
+
+`watchers.py` is who watches our people, `watching.py` whom they watch. Both are kept in rows and belong to
+the home of the person; what a node takes up when it begins to serve a set is spread over time.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Final
+
+from ubiety.conditions import StanzaError
+from ubiety.gateway.deadlines import CallLater
+from ubiety.gateway.presence_rows import Rows, Sleep
+from ubiety.gateway.sending import Sender
+from ubiety.gateway.settings import RESTORE_RATE
+from ubiety.gateway.stack import Stack, Ways
+from ubiety.gateway.watchers import Watchers
+from ubiety.gateway.watching import Watching
+from ubiety.jid import Jid, JidError, parse
+from ubiety.presence.model import Composed
+from ubiety.routing.homes import Person
+from ubiety.routing.sessions import Session
+from ubiety.routing.verdict import DELIVERED, Refused, Verdict
+from ubiety.sip.message import Request
+from ubiety.stanza import Stanza
+from ubiety.store import sip_subscriptions as rows
+from ubiety.telemetry import event
+from ubiety.users.actor import User
+from ubiety.users.context import Context
+
+PAGE: Final = 500
+
+
+class Presence:
+    """One per node."""
+
+    def __init__(
+        self,
+        context: Context,
+        stack: Stack,
+        sender: Sender,
+        ways: Ways,
+        call_later: CallLater,
+        sleep: Sleep,
+        token: Callable[[], str],
+        draw: Callable[[], float],
+    ) -> None:
+        self._context = context
+        self._rows = Rows(context.database, context.spawn, sleep)
+        self.watchers = Watchers(context, stack, sender, ways, self._rows, call_later, token)
+        self.watching = Watching(context, stack, sender, ways, self._rows, call_later, token, draw)
+
+    # -- SIP ---------------------------------------------------------------------------------------
+
+    def subscribed(self, key: int, request: Request, transport: str, person: Person, address: Jid) -> None:
+        """Take a SUBSCRIBE without a tag in To, of somebody outside who may send it, for one of this node."""
+        self._context.spawn(self.watchers.subscribe(key, request, transport, person, address))
+
+    def received(self, key: int, request: Request) -> bool:
+        """Take a SUBSCRIBE or NOTIFY of a dialog; False if the dialog is not known here (481 then)."""
+        if request.method == "SUBSCRIBE":
+            return self.watchers.refresh(key, request)
+        return self.watching.notified(key, request)
+
+    # -- XMPP --------------------------------------------------------------------------------------
+
+    def route(self, stanza: Stanza) -> Verdict:
+        """Take presence of one of our people for somebody outside.
+
+        Only what is about subscriptions goes any further. Presence itself is shown by `shown`, and a probe or
+        directed presence would be a look at somebody (see `watching.py`).
+        """
+        sender, to = stanza.from_, stanza.to
+        person = self._context.homes.find(sender.bare) if sender is not None else None
+        if person is None or to is None:
+            return DELIVERED
+        contact = to.bare_jid()
+        if stanza.type == "subscribe":
+            try:
+                self.watching.watch(person, contact)
+            except StanzaError as error:
+                return Refused(error)
+        elif stanza.type == "unsubscribe":
+            self.watching.unwatch(person, contact)
+        elif stanza.type in ("subscribed", "unsubscribed"):
+            self.watchers.answered(person, contact, stanza.type == "subscribed")
+        return DELIVERED
+
+    def shown(self, user: User, composed: Composed, watchers: Sequence[Jid]) -> None:
+        """Show a person to watchers outside (`users.outside.Outside`)."""
+        self.watchers.shown(user.person, composed, watchers)
+
+    def look_around(self, user: User, session: Session) -> None:
+        """Show a new session what is known of all contacts outside."""
+        if user.outside is not None:
+            self.watching.look_around(user.person, list(user.outside.watched_jids()), session.jid)
+
+    def look_at(self, user: User, contact: Jid) -> None:
+        """Show all sessions of a person what is known of one contact."""
+        self.watching.look_around(user.person, [contact], user.jid.bare_jid())
+
+    def forgotten(self, user: User) -> None:
+        """A person is not loaded any more; subscriptions live on."""
+
+    # -- homes -------------------------------------------------------------------------------------
+
+    async def load(self, set_id: int) -> None:
+        """Take up all subscriptions of the people of a set (`routing.homes.Homed`)."""
+        self.release(set_id)
+        positions = count(1)
+        after = 0
+        while page := await self._context.database.read(rows.list_of_set, set_id, after, PAGE):
+            after = page[-1].id
+            self._restore(page, positions)
+        if number := next(positions) - 1:
+            event("sip_subscriptions_restored", "info", set_id=set_id, subscriptions=number)
+
+    async def load_person(self, person: Person) -> None:
+        """Take up the subscriptions of somebody who was moved to this node."""
+        self._restore(await self._context.database.read(rows.list_of_user, person.user_id), count(1))
+
+    async def hand_over(self, set_id: int) -> None:
+        """Write what is still to be written and serve a set no more; raises StoreError."""
+        await self._rows.flush()
+        self.release(set_id)
+
+    def release(self, set_id: int) -> None:
+        """Serve the people of a set no more, at once; nobody is told."""
+        self._release(lambda person: person.set_id == set_id)
+
+    async def hand_over_person(self, person: Person) -> None:
+        """Write what is still to be written and serve somebody no more who is moved; raises StoreError."""
+        await self._rows.flush()
+        self._release(lambda one: one.user_id == person.user_id)
+
+    def deleted(self, person: Person) -> None:
+        """A person is gone: tell their watchers, and watch nobody for them."""
+        self.watchers.deleted(person)
+        self.watching.deleted(person)
+
+    async def flush(self) -> None:
+        """Write what is still to be written; raises StoreError."""
+        await self._rows.flush()
+
+    def _release(self, is_gone: Callable[[Person], bool]) -> None:
+        self.watchers.release(is_gone)
+        self.watching.release(is_gone)
+
+    def _restore(self, page: Sequence[rows.Subscription], positions: "count[int]") -> None:
+        rate = self._context.settings.get(RESTORE_RATE)
+        for subscription in page:
+            person = self._context.homes.user(subscription.user_id)
+            try:
+                address = parse(subscription.peer)
+            except JidError:
+                continue
+            if person is None:
+                continue
+            keeper = self.watchers if subscription.direction == rows.IN else self.watching
+            keeper.restore(subscription, person, address, next(positions) / rate)

@@ -1,0 +1,359 @@
+"""People outside who watch ours over SIP: their SUBSCRIBEs in, our NOTIFYs out (RFC 3856, seed 000).
+
+One `Watcher` for each subscription, which is one dialog. Who may watch is decided by the person's home as for
+people of our own (`users.outsiders`); somebody who is denied is shown an offline person and nothing else.
+The permission outlives the dialogs: that a watcher goes away changes nothing in the person's roster.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ubiety.conditions import StanzaError
+from ubiety.gateway.addresses import sip_of
+from ubiety.gateway.deadlines import CallLater, Deadlines
+from ubiety.gateway.mapping import to_sip
+from ubiety.gateway.presence_rows import Row, Rows
+from ubiety.gateway.sending import Sender, hops_of, retry_after_of
+from ubiety.gateway.stack import MARK, Stack, Ways
+from ubiety.gateway.statuses import status_of
+from ubiety.gateway.subscribe import Terms, judge
+from ubiety.jid import Jid
+from ubiety.presence.model import OFFLINE, Composed
+from ubiety.routing.homes import Person
+from ubiety.sip import pidf
+from ubiety.sip.dialog import Dialog, Refusal
+from ubiety.sip.message import Request, Response, make_response
+from ubiety.sip.subscription import Ended, Notifier, NotifierOutput, Notify
+from ubiety.sip.syntax import SipSyntaxError
+from ubiety.stanza import Stanza
+from ubiety.store.errors import StoreError
+from ubiety.store.sip_subscriptions import IN, Subscription
+from ubiety.telemetry import event
+from ubiety.users.context import Context
+from ubiety.users.outsiders import Standing, composed_of, seen_by, subscribe_from_outside
+
+PAUSE: Final = 1.0
+"""The least time between two NOTIFYs of changes to one watcher, seconds (RFC 3856 §6.10 allows 5)."""
+MAX_DIALOGS: Final = 10
+"""Subscriptions of one watcher to one person; of more the oldest ends."""
+BUSY_SECONDS: Final = 10
+"""What a watcher is told to wait while the database does not answer."""
+
+
+@dataclass(slots=True, eq=False)
+class Watcher:
+    """One subscription of somebody outside to one of our people."""
+
+    person: Person
+    address: Jid
+    dialog: Dialog
+    notifier: Notifier
+    standing: Standing
+    event: str
+    """The Event header of the subscription, with its id if it has one."""
+    content_type: str
+    transport: str
+    row: Row
+    is_started: bool = True
+    """False for one that was restored and has not been told anything since."""
+
+
+class Watchers:
+    """All subscriptions to the people of this node."""
+
+    def __init__(
+        self,
+        context: Context,
+        stack: Stack,
+        sender: Sender,
+        ways: Ways,
+        rows: Rows,
+        call_later: CallLater,
+        token: Callable[[], str],
+    ) -> None:
+        self._context = context
+        self._stack = stack
+        self._sender = sender
+        self._ways = ways
+        self._rows = rows
+        self._token = token
+        self._now = context.clock.monotonic
+        self._deadlines: Deadlines[Watcher] = Deadlines(self._now, call_later, self._tick)
+        self._by_dialog: dict[tuple[str, str], Watcher] = {}
+        self._by_pair: dict[tuple[int, str], list[Watcher]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_dialog)
+
+    @property
+    def timers(self) -> int:
+        """How many of them wait for something to be due."""
+        return len(self._deadlines)
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    async def subscribe(
+        self, key: int, request: Request, transport: str, person: Person, address: Jid
+    ) -> None:
+        """Take a SUBSCRIBE outside of a dialog, for one of the people of this node, and answer it."""
+        terms = judge(request)
+        if isinstance(terms, Response):
+            self._stack.respond(key, terms)
+            return
+        try:
+            dialog = Dialog.from_request(request, self._token())
+            standing = await self._ask(person, address, terms.expires)
+            composed = self._composed_for(person, address, standing)
+        except SipSyntaxError as error:
+            self._refuse(key, request, error.status)
+        except StanzaError as error:
+            self._refuse(key, request, status_of(error.condition), error.text)
+        except LookupError:
+            self._refuse(key, request, 404)
+        except StoreError as error:
+            event("sip_subscribe_failed", "warning", reason=str(error))
+            self._refuse(key, request, 503, headers=(("Retry-After", str(BUSY_SECONDS)),))
+        else:
+            watcher = self._make(person, address, dialog, standing, terms, transport)
+            self._accept(key, request, watcher, terms.expires)
+            self._begin(watcher, composed)
+
+    def refresh(self, key: int, request: Request) -> bool:
+        """Take a SUBSCRIBE of a dialog; False if the dialog is not one of these (481 then)."""
+        watcher = self._by_dialog.get((request.call_id, request.to.tag or ""))
+        if watcher is None:
+            return False
+        terms = judge(request)
+        dialog = watcher.dialog.accepts(request)
+        if isinstance(terms, Response):
+            self._stack.respond(key, terms)
+        elif isinstance(dialog, Refusal):
+            self._refuse(key, request, dialog.status)
+        else:
+            watcher.dialog = dialog
+            self._accept(key, request, watcher, terms.expires)
+            self._perform(watcher, watcher.notifier.refresh(terms.expires, self._now()))
+            if watcher.standing is Standing.DENIED and not watcher.notifier.is_over:
+                self._context.spawn(self._ask_again(watcher, terms.expires))
+        return True
+
+    # -- the person's side -------------------------------------------------------------------------
+
+    def shown(self, person: Person, composed: Composed, watchers: Sequence[Jid]) -> None:
+        """Show a person to these watchers; each form of the document is made once."""
+        bodies: dict[tuple[bool, str], bytes] = {}
+        for address in watchers:
+            for watcher in list(self._by_pair.get((person.user_id, address.bare), ())):
+                if watcher.standing is Standing.PENDING:
+                    continue
+                if not composed.state.is_offline:
+                    watcher.standing = Standing.GRANTED
+                self._show(watcher, composed, bodies)
+
+    def answered(self, person: Person, address: Jid, is_granted: bool) -> None:
+        """The person has let a watcher in, or has shut them out: then they see an offline person."""
+        standing = Standing.GRANTED if is_granted else Standing.DENIED
+        for watcher in list(self._by_pair.get((person.user_id, address.bare), ())):
+            if watcher.standing is not standing:
+                self._place(watcher, standing, self._composed_for(person, address, standing))
+
+    def deleted(self, person: Person) -> None:
+        """A person is gone (RFC 6665 §4.1.3, noresource)."""
+        for watcher in [one for one in self._by_dialog.values() if one.person is person]:
+            self._perform(watcher, watcher.notifier.end("noresource", self._now()))
+
+    # -- homes -------------------------------------------------------------------------------------
+
+    def restore(self, subscription: Subscription, person: Person, address: Jid, start_in: float) -> None:
+        """Take up one that another node, or this one before, has kept; its watcher is told in a while."""
+        row = Row(person.user_id, address.bare, IN, subscription.id)
+        left = subscription.expires - self._context.clock.now()
+        try:
+            standing = Standing(subscription.state)
+            record = subscription.record
+            dialog = Dialog.from_record(record["dialog"]).jumped()
+            event_, content_type, transport = record["event"], record["content_type"], record["transport"]
+        except (ValueError, KeyError, TypeError) as error:
+            event("sip_subscription_not_restored", "warning", row=subscription.id, reason=str(error))
+            self._rows.drop(row)
+            return
+        if left <= 0 or (dialog.call_id, dialog.local_tag) in self._by_dialog:
+            self._rows.drop(row)
+            return
+        now = self._now()
+        notifier = Notifier(now, left, standing is not Standing.PENDING, PAUSE)
+        watcher = Watcher(
+            person, address, dialog, notifier, standing, event_, content_type, transport, row, False
+        )
+        self._keep(watcher)
+        self._deadlines.set(watcher, now + min(start_in, left))
+
+    def release(self, is_gone: Callable[[Person], bool]) -> None:
+        """Forget those whose person is served by another node from now on; nobody is told."""
+        for watcher in [one for one in self._by_dialog.values() if is_gone(one.person)]:
+            self._forget(watcher)
+            self._rows.forget(watcher.row)
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    async def _ask(self, person: Person, address: Jid, expires: int) -> Standing:
+        if expires == 0:
+            # A fetch (RFC 6665 §4.4.3) asks nobody: it sees what it may see already.
+            await self._context.load(person)
+            return Standing.GRANTED
+        stanza = Stanza("presence", person.jid.bare_jid(), address, type="subscribe")
+        standing = (await subscribe_from_outside(self._context, person, stanza)).state
+        return Standing.DENIED if standing is Standing.ENDED else standing
+
+    async def _ask_again(self, watcher: Watcher, expires: int) -> None:
+        """Somebody who was denied asks again: they may have been let in since."""
+        try:
+            standing = await self._ask(watcher.person, watcher.address, expires)
+        except (StanzaError, StoreError, LookupError):
+            return
+        if standing is Standing.GRANTED and not watcher.notifier.is_over:
+            self._place(watcher, standing, self._composed_for(watcher.person, watcher.address, standing))
+
+    def _composed_for(self, person: Person, address: Jid, standing: Standing) -> Composed:
+        if standing is not Standing.GRANTED:
+            return OFFLINE
+        if person.address_id in self._context.actors:
+            return seen_by(self._context, person, address)
+        return composed_of(self._context, person)
+
+    def _make(
+        self, person: Person, address: Jid, dialog: Dialog, standing: Standing, terms: Terms, transport: str
+    ) -> Watcher:
+        is_active = standing is not Standing.PENDING
+        notifier = Notifier(self._now(), terms.expires, is_active, PAUSE)
+        row = Row(person.user_id, address.bare, IN)
+        watcher = Watcher(
+            person, address, dialog, notifier, standing, terms.event, terms.content_type, transport, row
+        )
+        self._keep(watcher)
+        others = self._by_pair[person.user_id, address.bare]
+        if len(others) > MAX_DIALOGS:
+            self._perform(others[0], others[0].notifier.end("deactivated", self._now()))
+        return watcher
+
+    def _accept(self, key: int, request: Request, watcher: Watcher, expires: int) -> None:
+        headers = (
+            ("Expires", str(expires)),
+            ("Contact", self._ways.contact(watcher.transport)),
+            ("Server", MARK),
+        )
+        response = make_response(request, 200, to_tag=watcher.dialog.local_tag, headers=headers)
+        self._stack.respond(key, response)
+        if expires:
+            self._put(watcher, expires)
+
+    def _begin(self, watcher: Watcher, composed: Composed) -> None:
+        if watcher.standing is Standing.PENDING:
+            self._perform(watcher, watcher.notifier.begin(self._now()))
+        else:
+            self._show(watcher, composed, {})
+
+    def _place(self, watcher: Watcher, standing: Standing, composed: Composed) -> None:
+        watcher.standing = standing
+        # First what there is to see, then that it may be seen: so there is one NOTIFY.
+        self._show(watcher, composed, {})
+        self._perform(watcher, watcher.notifier.approve(self._now()))
+        if not watcher.notifier.is_over:
+            self._put(watcher, watcher.notifier.expires_at - self._now())
+
+    def _show(self, watcher: Watcher, composed: Composed, bodies: dict[tuple[bool, str], bytes]) -> None:
+        watcher.is_started = True
+        is_microsoft = self._ways.is_microsoft(watcher.address)
+        form = is_microsoft, watcher.content_type
+        body = bodies.get(form)
+        if body is None:
+            entity = sip_of(watcher.person.jid)
+            presence = to_sip(composed, is_microsoft)
+            body = bodies[form] = pidf.write(entity, presence, watcher.content_type)[1]
+        self._perform(watcher, watcher.notifier.show(body, watcher.content_type, self._now()))
+
+    def _tick(self, watcher: Watcher) -> None:
+        if watcher.is_started:
+            self._perform(watcher, watcher.notifier.tick(self._now()))
+        else:
+            watcher.is_started = True
+            self._begin(watcher, self._composed_for(watcher.person, watcher.address, watcher.standing))
+
+    def _perform(self, watcher: Watcher, outputs: Sequence[NotifierOutput]) -> None:
+        for output in outputs:
+            if isinstance(output, Ended):
+                self._forget(watcher)
+                self._rows.drop(watcher.row)
+            else:
+                self._notify(watcher, output)
+        if not watcher.notifier.is_over and watcher.is_started:
+            self._deadlines.set(watcher, watcher.notifier.deadline())
+
+    def _notify(self, watcher: Watcher, order: Notify) -> None:
+        request, watcher.dialog = watcher.dialog.request(
+            "NOTIFY",
+            contact=self._ways.contact(watcher.transport),
+            headers=(
+                ("Event", watcher.event),
+                ("Subscription-State", order.subscription_state),
+                ("User-Agent", MARK),
+            ),
+            content_type=order.content_type,
+            body=order.body or b"",
+        )
+        hops = hops_of(watcher.dialog, self._ways, watcher.person.jid, watcher.address)
+        try:
+            self._sender.send(request, hops, lambda response: self._notified(watcher, response))
+        except StanzaError:
+            self._notified(watcher, None)
+
+    def _notified(self, watcher: Watcher, response: Response | None) -> None:
+        if response is None:
+            outputs = watcher.notifier.notified(None, None, self._now())
+        else:
+            watcher.dialog = watcher.dialog.learned(response)
+            retry_after = retry_after_of(response)
+            outputs = watcher.notifier.notified(response.status, retry_after, self._now())
+        self._perform(watcher, outputs)
+
+    def _put(self, watcher: Watcher, left: float) -> None:
+        record: Mapping[str, Any] = {
+            "dialog": watcher.dialog.to_record(),
+            "event": watcher.event,
+            "content_type": watcher.content_type,
+            "transport": watcher.transport,
+        }
+        expires = self._context.clock.now() + left
+        self._rows.put(watcher.row, watcher.standing.value, watcher.dialog.call_id, record, expires)
+
+    def _keep(self, watcher: Watcher) -> None:
+        self._by_dialog[watcher.dialog.call_id, watcher.dialog.local_tag] = watcher
+        self._by_pair.setdefault((watcher.person.user_id, watcher.address.bare), []).append(watcher)
+
+    def _forget(self, watcher: Watcher) -> None:
+        self._deadlines.set(watcher, None)
+        self._by_dialog.pop((watcher.dialog.call_id, watcher.dialog.local_tag), None)
+        pair = (watcher.person.user_id, watcher.address.bare)
+        others = self._by_pair.get(pair)
+        if others is not None and watcher in others:
+            others.remove(watcher)
+            if not others:
+                del self._by_pair[pair]
+
+    def _refuse(
+        self,
+        key: int,
+        request: Request,
+        status: int,
+        text: str = "",
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        # RFC 3261 §20.43: 399 is a warning in words.
+        warning = (("Warning", f'399 ubiety "{_quoted(text)}"'),) if text else ()
+        response = make_response(request, status, to_tag=self._token(), headers=(*headers, *warning))
+        self._stack.respond(key, response)
+
+
+def _quoted(text: str) -> str:
+    return "".join([c for c in text if c.isprintable() and c not in '"\\'])
