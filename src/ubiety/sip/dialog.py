@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ubiety.sip.headers import MAX_CSEQ
-from ubiety.sip.message import Request, Response, make_request
+from ubiety.sip.message import Message, Request, Response, make_request
 from ubiety.sip.syntax import SipSyntaxError
-from ubiety.sip.uri import NameAddr, SipUri, parse_uri
+from ubiety.sip.uri import NameAddr, SipUri, Uri, parse_uri
 
 TARGET_REFRESHES = frozenset({"INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"})
 """Requests whose Contact is where the peer is from now on (RFC 3261 §12.2, RFC 6665 §4.4.1)."""
@@ -75,7 +75,7 @@ class Dialog:
             remote_tag=response.to.tag or "",
             local_uri=str(request.from_.uri),
             remote_uri=str(request.to.uri),
-            remote_target=request.uri if contact is None else str(contact.uri),
+            remote_target=_as_target(request.target if contact is None else contact.uri),
             route_set=tuple(str(route) for route in reversed(response.record_routes)),
             local_cseq=request.cseq.number,
             is_caller=True,
@@ -91,7 +91,7 @@ class Dialog:
             remote_tag=request.from_.tag or "",
             local_uri=str(request.to.uri),
             remote_uri=str(request.from_.uri),
-            remote_target=str((request.from_ if contact is None else contact).uri),
+            remote_target=_as_target((request.from_ if contact is None else contact).uri),
             route_set=tuple(str(route) for route in request.record_routes),
             remote_cseq=request.cseq.number,
         )
@@ -155,13 +155,11 @@ class Dialog:
         if not self.route_set:
             return self.remote_target, []
         first = NameAddr.parse(self.route_set[0]).uri
-        if not isinstance(first, SipUri):
-            raise SipSyntaxError("a route that is not a SIP address")
-        if first.has("lr"):
+        if isinstance(first, SipUri) and first.has("lr"):
             return self.remote_target, [("Route", route) for route in self.route_set]
         # COMPAT: routers of RFC 2543 are strict: the Request-URI names the router, the last Route the peer.
         routes = (*self.route_set[1:], f"<{self.remote_target}>")
-        return _as_request_uri(first), [("Route", route) for route in routes]
+        return _as_target(first), [("Route", route) for route in routes]
 
     def accepts(self, request: Request) -> "Dialog | Refusal":
         """Return the dialog after a request of the peer, or why it is refused (RFC 3261 §12.2.2)."""
@@ -174,15 +172,19 @@ class Dialog:
         if self.remote_cseq is not None and number <= self.remote_cseq:
             return Refusal(500)
         dialog = replace(self, remote_cseq=number)
-        if request.method in TARGET_REFRESHES and request.contact is not None:
-            return dialog.refreshed(str(request.contact.uri))
-        return dialog
+        return dialog._moved(request) if request.method in TARGET_REFRESHES else dialog
 
     def learned(self, response: Response) -> "Dialog":
         """Return the dialog after an answer to our request: a 2xx may tell where the peer is now."""
         is_refresh = 200 <= response.status < 300 and response.cseq.method in TARGET_REFRESHES
-        contact = response.contact if is_refresh else None
-        return self if contact is None else self.refreshed(str(contact.uri))
+        return self._moved(response) if is_refresh else self
+
+    def _moved(self, message: Message) -> "Dialog":
+        """Return the dialog with the peer where its Contact says, unless no request can go there."""
+        contact = message.contact
+        if contact is None or not isinstance(contact.uri, SipUri):
+            return self
+        return self.refreshed(_as_target(contact.uri))
 
     def refreshed(self, target: str) -> "Dialog":
         """Return the dialog with the peer at another place; the route stays (RFC 3261 §12.2)."""
@@ -212,8 +214,9 @@ class Dialog:
             dialog.remote_cseq is None or _is_number(dialog.remote_cseq)
         ):
             raise ValueError("a CSeq of the dialog is not a number")
-        for uri in (dialog.local_uri, dialog.remote_uri, dialog.remote_target):
+        for uri in (dialog.local_uri, dialog.remote_uri):
             parse_uri(uri)
+        SipUri.parse(dialog.remote_target)
         for route in dialog.route_set:
             NameAddr.parse(route)
         return dialog
@@ -232,8 +235,10 @@ def _address(uri: str, tag: str) -> str:
     return f"<{uri}>;tag={tag}" if tag else f"<{uri}>"
 
 
-def _as_request_uri(uri: SipUri) -> str:
+def _as_target(uri: Uri) -> str:
     """Return a URI without the parts that a Request-URI may not have (RFC 3261 §19.1.1)."""
+    if not isinstance(uri, SipUri):
+        raise SipSyntaxError("no request can be sent to an address that is not a SIP address")
     params = tuple(param for param in uri.params if param[0].lower() != "method")
     if params == uri.params and not uri.headers:
         return str(uri)

@@ -98,14 +98,14 @@ class Servers:
 
     def receive(self, request: Request, peer: Peer, now: float) -> list[Output]:
         """Take a request."""
-        transaction = self._by_key.get(server_key(request))
+        key = server_key(request)
+        transaction = self._by_key.get(key)
         if request.method == "ACK":
             return self._receive_ack(request, peer, transaction, now)
         if request.method == "CANCEL":
             return self._receive_cancel(request, peer, transaction)
         if transaction is not None:
             return self._receive_again(transaction, request, peer, now)
-        key = server_key(request)
         request = stamped(request, peer)
         refusal = self._refuse(request)
         if refusal is not None:

@@ -337,6 +337,25 @@ def test_who_takes_a_dialog_over_jumps():
     assert last.request("BYE")[0].cseq.number == MAX_CSEQ
 
 
+def test_where_no_request_can_go_no_dialog_leads():
+    with pytest.raises(SipSyntaxError):
+        Dialog.from_request(invite(contact="<tel:+1>"), "bob")
+    answer = make_response(invite(), 200, to_tag="bob", headers=[("Contact", "<tel:+1>")])
+    with pytest.raises(SipSyntaxError):
+        Dialog.from_response(invite(), answer)
+    with pytest.raises(ValueError):
+        Dialog.from_record(DIALOG.to_record() | {"remote_target": "tel:+1"})
+    stayed = DIALOG.accepts(incoming("NOTIFY", 1, "<tel:+1>"))
+    assert stayed == replace(DIALOG, remote_cseq=1)
+    assert DIALOG.learned(answer) is DIALOG
+
+
+def test_parts_that_a_request_uri_may_not_have_are_left_out_of_the_target():
+    """RFC 3261 §19.1.1"""
+    dialog = Dialog.from_request(invite(contact="<sip:a@10.0.0.1;method=INVITE;x=1?Subject=y>"), "bob")
+    assert dialog.remote_target == "sip:a@10.0.0.1;x=1"
+
+
 def test_a_route_that_is_none_is_an_error_and_not_a_crash():
     with pytest.raises(SipSyntaxError):
         Dialog.from_request(invite("nonsense"), "bob")
