@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ubiety.clock import Clock
 from ubiety.cluster.alarms import Alarms
@@ -167,6 +167,30 @@ class Drain(Protocol):
         """Lets clients in again."""
 
 
+class SipTrace(Protocol):
+    """The newest SIP messages of this node."""
+
+    @property
+    def last(self) -> int:
+        """The number of the newest one; 0 before the first."""
+
+    def records(
+        self, number: int = 0, text: str = "", most: int = 1000, with_text: bool = False
+    ) -> list[dict[str, Any]]:
+        """Those after a number that have a text in them; what people wrote only `with_text`."""
+
+
+class Sip(Protocol):
+    """The SIP stack of this node."""
+
+    @property
+    def trace(self) -> SipTrace:
+        """What went over the wire."""
+
+    def status(self) -> dict[str, Any]:
+        """Ports, connections and counts."""
+
+
 class Node(Protocol):
     """The node as operations see it."""
 
@@ -205,6 +229,10 @@ class Node(Protocol):
     @property
     def federation(self) -> FederationCopy:
         """Static routes, trusted peers and domains of others."""
+
+    @property
+    def sip(self) -> Sip | None:
+        """The SIP stack; None where SIP is not listened for."""
 
     @property
     def links(self) -> Links | None:

@@ -18,6 +18,7 @@ from ubiety.cli import (
     policy,
     redundancy,
     services,
+    sip,
     sip_routes,
     trust,
 )
@@ -48,6 +49,7 @@ for group in (
     sip_routes.app,
     trust.acl_app,
     trust.peer_app,
+    sip.app,
     familiar.utils_app,
     familiar.show_app,
     services.report_app,

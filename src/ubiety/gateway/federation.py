@@ -53,7 +53,8 @@ class FederationCopy:
     def __init__(self) -> None:
         self.value = Federation()
         self.microsoft: frozenset[str] = frozenset()
-        self.hops: Hops[Hop] = Hops(_tell)
+        self.hops: Hops[Hop] = Hops(_tell, lambda hop: hop in self._next_hops)
+        self._next_hops: frozenset[Hop] = frozenset()
         self._strangers: OrderedDict[str, Stranger] = OrderedDict()
         self._watchers: list[Callable[[Federation], None]] = []
 
@@ -81,7 +82,8 @@ class FederationCopy:
         self.value = found
         for route, reason in found.table.refused:
             event("static_route_ignored", "warning", route=route.id, pattern=route.pattern, reason=reason)
-        self.hops.keep({route.hop for route in found.routes})
+        self._next_hops = frozenset(route.hop for route in found.routes)
+        self.hops.tidy()
         for notice in list(self._watchers):
             notice(found)
 

@@ -4,7 +4,7 @@ The driver calls `failed` or `answered` for every request that it has sent to a 
 to each of `due_probes`, and reports its outcome the same way. A hop of which nothing is known is alive.
 """
 
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -35,10 +35,18 @@ class Health:
 class Hops(Generic[H]):
     """The health of all next hops; `H` names one, for instance transport, host and port."""
 
-    def __init__(self, told: Callable[[H, str], None] = lambda hop, reason: None) -> None:
-        """`told(hop, reason)` is called when a hop is taken out, with an empty reason when it is back."""
+    def __init__(
+        self,
+        told: Callable[[H, str], None] = lambda hop, reason: None,
+        is_watched: Callable[[H], bool] = lambda hop: True,
+    ) -> None:
+        """`told(hop, reason)` is called when a hop is taken out, with an empty reason when it is back.
+
+        Of hops that are not watched nothing is kept: those that only dialogs lead to.
+        """
         self._dead: dict[H, Health] = {}
         self._told = told
+        self._is_watched = is_watched
 
     def is_dead(self, hop: H) -> bool:
         """Whether a hop has failed and not answered since."""
@@ -50,6 +58,8 @@ class Hops(Generic[H]):
 
     def failed(self, hop: H, reason: str, now: float, retry_after: float | None = None) -> None:
         """A hop took no connection, or did not answer in time, or cannot serve."""
+        if not self._is_watched(hop):
+            return
         known = self._dead.get(hop)
         is_news = known is None
         if known is None:
@@ -90,7 +100,7 @@ class Hops(Generic[H]):
         """When `due_probes` is to be asked next."""
         return min((health.probe_at for health in self._dead.values()), default=None)
 
-    def keep(self, hops: Collection[H]) -> None:
-        """Forget those to which no route leads any more."""
-        for hop in [hop for hop in self._dead if hop not in hops]:
+    def tidy(self) -> None:
+        """Forget those that are watched no more."""
+        for hop in [hop for hop in self._dead if not self._is_watched(hop)]:
             del self._dead[hop]

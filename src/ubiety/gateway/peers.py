@@ -158,6 +158,10 @@ class Trust:
         """Whether some entries are names."""
         return bool(self._hosts or self._domains)
 
+    def accepts(self, names: Iterable[str]) -> bool:
+        """Whether a certificate with these names is that of a TLS peer."""
+        return not self.subjects.isdisjoint(name.lower() for name in names)
+
     def judge(self, peer: Peer, reverse_names: Collection[str] | None) -> Verdict:
         """Tells whether a peer is trusted.
 
@@ -182,7 +186,7 @@ class Trust:
                 "Give the peer a certificate for client authentication, with its name as subject.",
             )
         names = [name.lower() for name in peer.names]
-        if self.subjects.isdisjoint(names):
+        if not self.accepts(names):
             return NotTrusted(
                 f"{peer.address} has the certificate of {', '.join(names)}, which is no TLS peer.",
                 f"If it is to be trusted: ubiety tls-peer add {names[0]}",

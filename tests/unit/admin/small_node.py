@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from ubiety.admin import api
-from ubiety.admin.context import Node, SessionInfo
+from ubiety.admin.context import Node, SessionInfo, Sip
 from ubiety.admin.operation import call
 from ubiety.admin.operations import BY_NAME
 from ubiety.admin.problems import Problem
@@ -133,6 +133,7 @@ class SmallNode:
         self.homes = Homes()
         self.topology = TopologyCopy()
         self.federation = FederationCopy()
+        self.sip: Sip | None = None
         self.clusters = 1
         self.settings.guard(federation.ROUTING_MODE, federation.refuse_advanced(lambda: self.clusters))
         self.links: Links | None = None

@@ -1,12 +1,18 @@
 """Commands of the federation: cli/sip_routes.py, cli/trust.py, cli/federation.py."""
 
+import asyncio
 import json
 from pathlib import Path
 
 from tests.unit.admin.small_node import SmallNode
 from tests.unit.cli.conftest import Run
+from ubiety.config import Listen
 from ubiety.jid import parse
+from ubiety.net import sip_settings
+from ubiety.net.sip import Places, SipStack
 from ubiety.routing.homes import Person
+from ubiety.settings import Settings
+from ubiety.telemetry import Counters
 
 
 async def test_routes(ubiety: Run) -> None:
@@ -93,3 +99,20 @@ async def test_addresses_of_the_microsoft_side(ubiety: Run, tmp_path: Path) -> N
     done = await ubiety("microsoft", "import", str(tmp_path / "none"))
     assert done.code == 1 and "cannot be read" in done.err
     assert (await ubiety("microsoft", "add", "nobody")).code == 1
+
+
+async def test_the_sip_stack(node: SmallNode, ubiety: Run) -> None:
+    done = await ubiety("sip", "trace")
+    assert done.code == 1 and "This node does not speak SIP." in done.err
+    stack = SipStack(None, Places(sip=(Listen("127.0.0.1", 0),)), Settings(sip_settings.SETTINGS), Counters())
+    await stack.start()
+    node.sip = stack
+    assert "No peer is connected." in (await ubiety("sip", "status")).err
+    reader, writer = await asyncio.open_connection("127.0.0.1", stack.ports["sip"])
+    writer.write(b"OPTIONS sip:x SIP/2.0\r\nthis is no header\r\n\r\n")
+    await asyncio.wait_for(reader.read(100), 5)
+    done = await ubiety("sip", "trace", "127.0.0.1", "--limit", "5")
+    assert "<-- TCP 127.0.0.1:" in done.err and "not a SIP message" in done.out
+    assert json.loads((await ubiety("sip", "status", "--json")).out)["is_listening"] is True
+    writer.close()
+    await stack.close()

@@ -60,10 +60,14 @@ def test_a_probe_of_whose_outcome_nobody_told_is_repeated() -> None:
 
 
 def test_hops_without_routes_are_forgotten() -> None:
-    hops = Hops[str]()
+    watched = {"a", "b"}
+    hops = Hops[str](is_watched=watched.__contains__)
     hops.failed("a", "", 0.0)
     hops.failed("b", "", 0.0)
-    hops.keep({"b", "c"})
+    hops.failed("c", "only a dialog leads there", 0.0)
+    assert list(hops.dead()) == ["a", "b"]
+    watched.remove("a")
+    hops.tidy()
     assert list(hops.dead()) == ["b"]
 
 

@@ -1,0 +1,111 @@
+"""Operations on the SIP stack of a node: what it does, and what goes over the wire."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ubiety.admin.context import Node, Sip
+from ubiety.admin.operation import Line, OnNode, Operation, Result
+from ubiety.admin.problems import UNAVAILABLE, Problem
+from ubiety.admin.rbac import Caller
+from ubiety.telemetry import event
+
+
+class Connection(Result):
+    """A connection of a SIP peer."""
+
+    transport: str
+    peer: str
+    names: list[str] = Field(description="What its certificate says it is.")
+    listener: str = Field(description="Which took it; empty: it was made from here.")
+    secured_by: str | None
+    seconds: float
+    idle_seconds: float
+    received: int
+    sent: int
+
+
+class SipStatus(Result):
+    """What the SIP stack of a node does."""
+
+    is_listening: bool
+    ports: dict[str, int]
+    connections: list[Connection]
+    transactions: dict[str, int] = Field(description="How many are under way, by kind.")
+    dropped: dict[str, int] = Field(description="What came and was of no use, since the start.")
+
+
+class TraceFrom(OnNode):
+    """Which messages to show."""
+
+    after: int = Field(0, ge=0, description="The `last` of the call before; 0: all that are kept.")
+    text: Line = Field("", description="Only those with this in them, or in the peer's address or name.")
+    limit: Annotated[int, Field(ge=1, le=1000, description="Most messages to return: the newest.")] = 100
+    with_text: bool = Field(False, description="Show what people wrote; the log of the node tells who did.")
+
+
+class TracedMessage(Result):
+    """A SIP message that went over the wire."""
+
+    number: int
+    at: float
+    direction: str = Field(description="received or sent.")
+    transport: str
+    peer: str
+    names: list[str]
+    text: str
+
+
+class TraceView(Result):
+    """The newest SIP messages."""
+
+    messages: list[TracedMessage]
+    last: int
+
+
+async def status(node: Node, caller: Caller, arguments: OnNode) -> SipStatus:
+    """Shows what the SIP stack of a node does."""
+    return SipStatus.model_validate(_sip(node).status())
+
+
+async def trace(node: Node, caller: Caller, arguments: TraceFrom) -> TraceView:
+    """Shows the newest SIP messages of a node."""
+    found = _sip(node).trace
+    if arguments.with_text:
+        event("sip_trace_with_text", actor=caller.name, text=arguments.text)
+    records = found.records(arguments.after, arguments.text, arguments.limit, arguments.with_text)
+    return TraceView(messages=[TracedMessage.model_validate(one) for one in records], last=found.last)
+
+
+def _sip(node: Node) -> Sip:
+    if node.sip is None:
+        raise Problem(
+            UNAVAILABLE,
+            "This node does not speak SIP.",
+            "Set sip_port and sip_tls_peer_port under [listen] in ubiety.toml, and restart the node.",
+        )
+    return node.sip
+
+
+OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    Operation(
+        "sip.status",
+        "Shows what the SIP stack of a node does.",
+        OnNode,
+        SipStatus,
+        "federation.read",
+        False,
+        status,
+        place="node",
+    ),
+    Operation(
+        "sip.trace",
+        "Shows the newest SIP messages of a node.",
+        TraceFrom,
+        TraceView,
+        "federation.trace",
+        False,
+        trace,
+        place="node",
+    ),
+)

@@ -1,0 +1,103 @@
+"""`ubiety sip`: what the SIP stack of a node does, and what goes over the wire."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ubiety.cli.options import Data, Json, Limit, OtherNode, client
+from ubiety.cli.output import duration, print_json, print_line, print_note, print_properties, print_table
+
+app = typer.Typer(name="sip", help="The SIP stack of a node.", no_args_is_help=True)
+
+LOOK_SECONDS = 0.5
+
+
+@app.command("status")
+def status(node: OtherNode = None, as_json: Json = False, data: Data = None) -> None:
+    """Show ports, connections and transactions."""
+    found = client(data).get("sip.status", node=node)
+    if as_json:
+        print_json(found)
+        return
+    print_properties(
+        {
+            "Listens": found["is_listening"],
+            "Ports": found["ports"],
+            "Under way": {name: count for name, count in found["transactions"].items() if count},
+            "Of no use": {name: count for name, count in found["dropped"].items() if count},
+        }
+    )
+    titles = [
+        "Protocol",
+        "Peer",
+        "Certificate",
+        "Came in by",
+        "Secured by",
+        "Since",
+        "Idle",
+        "Received",
+        "Sent",
+    ]
+    rows = [
+        [
+            one["transport"].upper(),
+            one["peer"],
+            one["names"],
+            one["listener"] or "from here",
+            one["secured_by"],
+            duration(one["seconds"]),
+            duration(one["idle_seconds"]),
+            one["received"],
+            one["sent"],
+        ]
+        for one in found["connections"]
+    ]
+    print_table(titles, rows, "No peer is connected.")
+
+
+@app.command("trace")
+def trace(
+    text: Annotated[
+        str, typer.Argument(help="Only messages with this in them, or in the peer's address or name.")
+    ] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl+C.")] = False,
+    with_text: Annotated[
+        bool, typer.Option("--with-text", help="Show what people wrote; the node's log tells who did.")
+    ] = False,
+    limit: Limit = 100,
+    node: OtherNode = None,
+    as_json: Json = False,
+    data: Data = None,
+) -> None:
+    """Show the newest SIP messages, in the order in which they came and went."""
+    after = 0
+    try:
+        while True:
+            after = _show(data, as_json, after=after, text=text, limit=limit, with_text=with_text, node=node)
+            if not follow:
+                return
+            time.sleep(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        print_note("")
+
+
+def _show(data: Path | None, as_json: bool, **arguments: Any) -> int:
+    found = client(data).get("sip.trace", **arguments)
+    for one in found["messages"]:
+        if as_json:
+            print_json(one)
+        else:
+            _print(one)
+    last: int = found["last"]
+    return last
+
+
+def _print(message: dict[str, Any]) -> None:
+    at = message["at"]
+    moment = time.strftime("%H:%M:%S", time.localtime(at)) + f"{at % 1:.3f}"[1:]
+    arrow = "<--" if message["direction"] == "received" else "-->"
+    names = f" ({', '.join(message['names'])})" if message["names"] else ""
+    print_note(f"{moment} {arrow} {message['transport'].upper()} {message['peer']}{names}")
+    print_line(message["text"].rstrip("\n") + "\n")
