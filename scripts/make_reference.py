@@ -15,6 +15,7 @@ from ubiety.cli.main import app
 from ubiety.config import KEYS
 from ubiety.declared import SETTINGS
 from ubiety.settings import Setting
+from ubiety.sip.transaction import LENGTHS, MACHINES, REPEATED, Length, Machine, Timer, Timers
 from ubiety.telemetry import Counters
 
 NOTE = "Made by `scripts/make_reference.py` from the code; `make reference` makes it anew.\n"
@@ -33,6 +34,11 @@ with a question mark may be left out.
 COMMANDS_TEXT = """\
 All take `--data DIR`, the data directory of the node; without it `UBIETY_DATA` names it. Exit codes: 0 done,
 1 refused, 2 wrong usage, 3 no node serves the directory.
+"""
+
+TRANSACTIONS_TEXT = """\
+What the four state machines of SIP transactions do: RFC 3261 §17 with the corrections of RFC 6026. A pair of
+state and event that is not listed changes nothing. Timers run while a transaction is in one of their states.
 """
 
 
@@ -108,6 +114,49 @@ def _command_rows(name: str, command: Any) -> Iterable[tuple[str, ...]]:
     )
 
 
+def render_transactions() -> str:
+    """The page of SIP transactions: their tables, and their timers."""
+    machines = "".join(f"\n## {one.name}\n\n{_transaction_rows(one)}" for one in MACHINES)
+    timers = render_table(
+        ("timer", "over UDP", "over TCP and TLS", "then", "runs in"), [_timer_row(timer) for timer in Timer]
+    )
+    return f"# SIP transactions\n\n{NOTE}\n{TRANSACTIONS_TEXT}{machines}\n## Timers\n\n{timers}"
+
+
+def _transaction_rows(machine: Machine) -> str:
+    rows = [
+        (
+            state.value,
+            f"timer {trigger.value}" if isinstance(trigger, Timer) else trigger.value,
+            after.value,
+            ", ".join(action.value for action in actions),
+        )
+        for (state, trigger), (after, actions) in machine.rows.items()
+    ]
+    return render_table(("state", "what happens", "next state", "what is done"), rows)
+
+
+def _timer_row(timer: Timer) -> tuple[str, ...]:
+    places = [
+        f"{machine.name}: {state.value}"
+        for machine in MACHINES
+        for state, timers in machine.timers.items()
+        if timer in timers
+    ]
+    growth = sorted({how.value for (_, one), how in REPEATED.items() if one is timer})
+    return (timer.value, *map(_length_text, LENGTHS[timer]), ", ".join(growth), "; ".join(places))
+
+
+def _length_text(length: Length | None) -> str:
+    if length is None:
+        return "does not run"
+    name, factor = length
+    seconds = f"{getattr(Timers(), name) * factor:g} s"
+    if name not in ("t1", "t4") or not factor:
+        return seconds
+    return f"{seconds} ({f'{factor} * ' if factor != 1 else ''}{name.upper()})"
+
+
 def main(arguments: Sequence[str]) -> int:
     """Write the pages, or compare them; return the exit code."""
     folder = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -116,6 +165,7 @@ def main(arguments: Sequence[str]) -> int:
         "operations.md": render_operations(),
         "metrics.md": render_metrics(),
         "commands.md": render_commands(),
+        "sip-transactions.md": render_transactions(),
     }
     old = [
         name
