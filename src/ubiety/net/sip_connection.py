@@ -23,6 +23,8 @@ HARD_LIMIT = 4 * 1024 * 1024
 """Bytes unsent at which a peer that does not read is cut off."""
 EARLY_BYTES = 1024 * 1024
 """Bytes that may wait for the end of the handshake."""
+PIECE_BYTES = 16 * 1024
+"""So much of what came is taken before others have their turn."""
 HANDSHAKE_SECONDS = 10.0
 FIRST_SECONDS = 60.0
 """Time that a stranger has for the first message."""
@@ -110,6 +112,9 @@ class SipConnection(asyncio.Protocol):
         self._early = b""
         self._closing = False
         self._reason = ""
+        self._backlog = b""
+        self._works_later = False
+        self._farewell = ""  # why the connection ends when the backlog is worked off
         self._partial_since: float | None = None
         self._pinged = self.started
         self._malformed = 0
@@ -157,7 +162,11 @@ class SipConnection(asyncio.Protocol):
         if self._tls is not None:
             data = self._decrypt(self._tls, data)
         if data and not self._closing:
-            self._take(data)
+            self._backlog += data
+            if not self._works_later:
+                self._work()
+        if self._farewell and not self._backlog:
+            self._end(self._farewell)
 
     def _decrypt(self, tls: TlsLayer, data: bytes) -> bytes:
         assert self._transport is not None
@@ -174,7 +183,7 @@ class SipConnection(asyncio.Protocol):
         if tls.established and not self.is_ready and not self._know_peer(tls):
             return b""
         if closed:
-            self._end("closed by the peer")
+            self._farewell = "closed by the peer"
         return plain
 
     def _know_peer(self, tls: TlsLayer) -> bool:
@@ -195,13 +204,32 @@ class SipConnection(asyncio.Protocol):
         self._station.opened(self)
         self._flush_later()
 
-    def _take(self, data: bytes) -> None:
+    def _work(self) -> None:
+        """Take a piece of what came; the rest when the others had their turn, and when the pace allows."""
+        self._works_later = False
+        if self._closing or self._transport is None:
+            return
+        piece, self._backlog = self._backlog[:PIECE_BYTES], self._backlog[PIECE_BYTES:]
+        wait = self._take(piece) if piece else 0.0
+        if self._closing:
+            return
+        if self._backlog or wait:
+            self._works_later = True
+            self._transport.pause_reading()
+            self._loop.call_later(wait, self._work)
+        elif self._farewell:
+            self._end(self._farewell)
+        else:
+            self._transport.resume_reading()
+
+    def _take(self, data: bytes) -> float:
+        """Hand on what is complete; return the seconds until the peer may send more."""
         items = self._framing.receive(data)
         now = self.last_used = self._loop.time()
         count = 0
         for item in items:
             if self._closing:
-                return
+                return 0.0
             if isinstance(item, Ping):
                 self._write(PING_ANSWER)
             elif isinstance(item, Malformed):
@@ -216,7 +244,10 @@ class SipConnection(asyncio.Protocol):
             self._partial_since = now if self._framing.buffered else None
         elif self._partial_since is None:
             self._partial_since = now
-        self._slow_down(count, now)
+        wait = 0.0
+        for _ in range(count):
+            wait = self._bucket.reserve(now)
+        return wait
 
     def _complain(self, item: Malformed) -> None:
         self._malformed += 1
@@ -226,29 +257,17 @@ class SipConnection(asyncio.Protocol):
         if item.is_fatal or self._malformed > MOST_MALFORMED:
             self._end(f"garbage: {item.error}")
 
-    def _slow_down(self, count: int, now: float) -> None:
-        """Read no more for a while from a peer that sends faster than anybody may."""
-        wait = 0.0
-        for _ in range(count):
-            wait = self._bucket.reserve(now)
-        if wait > 0 and self._transport is not None and not self._closing:
-            self._transport.pause_reading()
-            self._loop.call_later(wait, self._read_on)
-
-    def _read_on(self) -> None:
-        if self._transport is not None and not self._closing:
-            self._transport.resume_reading()
-
     def eof_received(self) -> bool:
-        """A peer that sends no more is done: answers would come too late to be of use."""
-        self._reason = self._reason or "closed by the peer"
-        return False
+        """A peer that sends no more is done, once what it sent has been taken."""
+        self._farewell = "closed by the peer"
+        return bool(self._backlog)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell who may wait for answers."""
         self._closing = True
         self._transport = None
         self._unsent.clear()
+        self._backlog = b""
         reason = self._reason or (str(error) if error else "closed by the peer")
         self._station.closed(self, reason)
 

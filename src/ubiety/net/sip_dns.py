@@ -59,12 +59,14 @@ class Resolver:
         resolver: dns.asyncresolver.Resolver | None = None,
         hosts: Path = HOSTS,
         draw: Callable[[], float] = random.random,
+        now: Callable[[], float] | None = None,
     ) -> None:
         """`resolver`: whom to ask, else whom the machine asks."""
         self._loop = loop
         self._resolver = resolver
         self._hosts = _HostsFile(hosts)
         self._draw = draw
+        self._now = now or loop.time
         self._known: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
         self._asked: dict[tuple[str, str], asyncio.Task[tuple[Any, ...]]] = {}
 
@@ -125,7 +127,8 @@ class Resolver:
 
     def _ordered(self, records: Any) -> list[Any]:
         """RFC 2782: by priority, and by chance within it, the heavier the sooner."""
-        left = sorted((record for record in records if str(record.target) != "."), key=lambda r: r.priority)
+        real = (record for record in records if str(record.target) != ".")
+        left = sorted(real, key=lambda record: (record.priority, str(record.target), record.port))
         ordered: list[Any] = []
         while left:
             equals = [record for record in left if record.priority == left[0].priority]
@@ -147,7 +150,7 @@ class Resolver:
         """
         key = ("name", _bare(address))
         entry = self._known.get(key)
-        if (entry is None or entry.ends < self._loop.time()) and len(self._asked) < MOST_LOOKUPS:
+        if (entry is None or entry.ends < self._now()) and len(self._asked) < MOST_LOOKUPS:
             self._begin(key, self._find_names)
         return None if entry is None else entry.value
 
@@ -183,13 +186,13 @@ class Resolver:
 
     def _fresh(self, kind: str, name: str) -> tuple[Any, ...]:
         entry = self._known.get((kind, name.lower().rstrip(".")))
-        return entry.value if entry is not None and self._loop.time() < entry.ends else ()
+        return entry.value if entry is not None and self._now() < entry.ends else ()
 
     async def _ask(
         self, kind: str, name: str, find: Callable[[str], Awaitable[tuple[tuple[Any, ...], float]]]
     ) -> tuple[Any, ...]:
         entry = self._known.get((kind, name))
-        if entry is not None and self._loop.time() < entry.ends:
+        if entry is not None and self._now() < entry.ends:
             return entry.value
         # Several may wait for one look-up, and who gives up must not end it for the others.
         return await asyncio.shield(self._begin((kind, name), find))
@@ -210,7 +213,7 @@ class Resolver:
         try:
             value, ttl = await finding
         except (dns.exception.DNSException, OSError) as error:
-            if before is not None and self._loop.time() < before.ends + STALE_SECONDS:
+            if before is not None and self._now() < before.ends + STALE_SECONDS:
                 self._keep(key, before.value, LEAST_SECONDS)
                 return before.value
             event("dns_failed", "warning", asked=key[1], reason=str(error) or type(error).__name__)
@@ -219,7 +222,7 @@ class Resolver:
         return value
 
     def _keep(self, key: tuple[str, str], value: tuple[Any, ...], seconds: float) -> None:
-        self._known[key] = _Entry(value, self._loop.time() + seconds)
+        self._known[key] = _Entry(value, self._now() + seconds)
         self._known.move_to_end(key)
         if len(self._known) > MOST_ENTRIES:
             self._known.popitem(last=False)

@@ -137,14 +137,14 @@ class SipPool:
             event("sip_connection_refused", "warning", address=address, reason=reason)
             return None
         self._by_address[address] += 1
-        self._connections[connection.flow] = connection
+        self._add(connection)
         return wait
 
     # -- what a connection tells -------------------------------------------------------------------
 
     def opened(self, connection: SipConnection) -> None:
         """The connection can be used: its peer is known."""
-        self._connections[connection.flow] = connection
+        self._add(connection)
         opening = self._opening.pop(connection.flow, None)
         if opening is not None and not opening.done():
             opening.set_result(None)
@@ -159,6 +159,7 @@ class SipPool:
             log_end(connection, reason)
         if self._connections.pop(flow, None) is None:
             return
+        self._counters.sip_connections = len(self._connections)
         if connection.listener:
             self._count_down(peer.address)
         self._forget_reusable(connection)
@@ -180,6 +181,10 @@ class SipPool:
     def sent(self, data: bytes, peer: Peer) -> None:
         """A message went out."""
         self._wire.sent(data, peer)
+
+    def _add(self, connection: SipConnection) -> None:
+        self._connections[connection.flow] = connection
+        self._counters.sip_connections = len(self._connections)
 
     def _count_down(self, address: str) -> None:
         self._by_address[address] -= 1

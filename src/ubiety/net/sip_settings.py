@@ -17,7 +17,7 @@ IDLE_SECONDS = Setting(
     600,
     "seconds",
     "Silence after which a SIP connection that nobody needs is closed.",
-    minimum=10,
+    minimum=1,
     maximum=86_400,
 )
 CONNECTIONS = Setting(

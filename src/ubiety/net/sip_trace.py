@@ -134,8 +134,8 @@ def _without(lines: list[bytes], secrets: tuple[bytes, ...]) -> Iterator[bytes]:
             continue  # the folded rest of a hidden header
         name, colon, value = line.partition(b":")
         hides = bool(colon) and name.strip().lower() in secrets
-        scheme = value.split(None, 1)[:1]
-        yield name + b": " + b"".join(scheme) + b" [hidden]" if hides else line
+        scheme = value.split(None, 1)[:1] if name.strip().lower() in _SECRETS else []
+        yield b" ".join([name + b":", *scheme, b"[hidden]"]) if hides else line
 
 
 def _is_conversation(lines: list[bytes]) -> bool:
