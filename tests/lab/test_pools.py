@@ -228,4 +228,4 @@ async def test_late_and_doubled_answers() -> None:
 async def test_strangers_are_refused() -> None:
     async with two_pools(trusted=["192.0.2.1"]) as (left, _):
         bob = await left.sign_in("bob")
-        assert await bob.send(ANN, "let me in") == 403
+        assert await bob.send(ANN, "let me in") == 401

@@ -48,6 +48,7 @@ class Traced:
 
 Receive = Callable[["Connection", Request | Response], None]
 Trace = Callable[[Traced], None]
+Seal = Callable[[Request | Response], Request | Response]
 
 
 class Connection:
@@ -71,6 +72,8 @@ class Connection:
         layer = writer.get_extra_info("ssl_object")
         self.transport = "tls" if layer is not None else "tcp"
         self.names = certificate_names(layer.getpeercert() if layer is not None else None)
+        self.seal: Seal = lambda message: message
+        """Signs what goes to a signed-in client."""
         self.is_mute = False
         """A fault: what comes is read and thrown away."""
 
@@ -86,7 +89,7 @@ class Connection:
 
     def send(self, message: Request | Response) -> None:
         """Sends; what cannot be sent any more is lost, as on any broken connection."""
-        self.send_bytes(message.to_bytes())
+        self.send_bytes(self.seal(message).to_bytes())
 
     def send_bytes(self, data: bytes) -> None:
         """Sends bytes as they are; faults use it for garbage."""

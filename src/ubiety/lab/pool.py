@@ -17,6 +17,8 @@ from ubiety.lab.people import Person
 from ubiety.lab.plan import Plan
 from ubiety.lab.presence import PresenceServer
 from ubiety.lab.proxy import Proxy
+from ubiety.lab.registrar import Registrar
+from ubiety.lab.roaming import HomeServer
 from ubiety.lab.site import Site
 from ubiety.sip.message import Request, Response
 
@@ -28,7 +30,10 @@ class Pool:
         self.site = Site(plan, on_trace=on_trace)
         self.presence = PresenceServer(self.site, self.originate)
         self.front_ends = [FrontEnd(self.site, one) for one in plan.front_ends]
-        self.proxies = {id(one): Proxy(self.site, one, self.presence) for one in self.front_ends}
+        self.registrar = Registrar(self.site, HomeServer(self.site))
+        self.proxies = {
+            id(one): Proxy(self.site, one, self.presence, self.registrar) for one in self.front_ends
+        }
         self.clients: dict[str, Client] = {}
         self.on_entry: Callable[[str, Entry], None] = lambda _uri, _entry: None
 

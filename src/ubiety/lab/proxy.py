@@ -12,6 +12,8 @@ from ubiety.lab.exchanges import NoAnswerError
 from ubiety.lab.front_end import FrontEnd, Origin
 from ubiety.lab.people import Person
 from ubiety.lab.presence import PresenceServer
+from ubiety.lab.real_client import RealClient
+from ubiety.lab.registrar import Registrar
 from ubiety.lab.site import Site, new_token
 from ubiety.sip.message import Request, Response, make_response
 from ubiety.sip.uri import NameAddr, SipUri
@@ -20,27 +22,36 @@ ALLOW = "INVITE, MESSAGE, INFO, SUBSCRIBE, OPTIONS, BYE, CANCEL, NOTIFY, ACK, RE
 FORMS_DIALOG = frozenset({"INVITE", "SUBSCRIBE"})
 
 Provisional = Callable[[Response], None]
-Screen = Callable[[Request, Connection], Response | None]
 
 
 class Proxy:
     """The routing of one front end."""
 
-    def __init__(self, site: Site, front_end: FrontEnd, presence: PresenceServer) -> None:
+    def __init__(
+        self, site: Site, front_end: FrontEnd, presence: PresenceServer, registrar: Registrar
+    ) -> None:
         self.site = site
         self.front_end = front_end
         self.presence = presence
-        self.screen: Screen = refuse_strangers
-        """Says what is answered to somebody who is not trusted; None lets the request through."""
+        self.registrar = registrar
+        registrar.watch(front_end)
         front_end.route = self.route
         front_end.acknowledge = self.acknowledge
 
     async def route(self, request: Request, origin: Origin, provisional: Provisional) -> Response:
         """Answers a request, by others or ourselves. Raises NoAnswerError."""
-        if origin is not None and not self.site.is_trusted(origin):
-            refusal = self.screen(request, origin)
+        if origin is not None:
+            if request.method == "REGISTER":
+                return self.registrar.register(request, origin, self.front_end)
+            refusal = self.registrar.screen(request, origin, self.front_end)
             if refusal is not None:
                 return refusal
+            client = self.registrar.clients.get(origin)
+            if client is not None:
+                answer = self._serve_client(request, client)
+                if answer is not None:
+                    return answer
+                request = without_credentials(request)
         request = self.without_our_routes(request)
         uri = SipUri.parse(request.uri)
         if request.max_forwards == 0 and not self._is_us(uri):
@@ -57,6 +68,16 @@ class Proxy:
         if request.to.tag and not self.site.is_ours(uri.host):
             return await self._forward(request, uri, provisional)
         return await self._return(request, uri, provisional)
+
+    def _serve_client(self, request: Request, client: RealClient) -> Response | None:
+        """Answers what a signed-in client asks of its own server; None if it asks somebody else."""
+        target = SipUri.parse(request.uri)
+        is_own = target.aor == client.person.uri or self._is_us(target)
+        if request.method == "SERVICE":
+            return self.registrar.home.serve(request, client)
+        if request.method == "SUBSCRIBE" and is_own:
+            return self.registrar.home.subscribe(request, client)
+        return None
 
     def acknowledge(self, request: Request) -> None:
         """Sends an ACK of a 2xx on its way, or gives it to the endpoint."""
@@ -171,9 +192,9 @@ def refuse(request: Request, status: int, headers: tuple[tuple[str, str], ...] =
     return make_response(request, status, to_tag=new_token(), headers=headers)
 
 
-def refuse_strangers(request: Request, _origin: Connection) -> Response | None:
-    """What a front end without registrar answers to a host that is not on its list."""
-    return refuse(request, 403)
+def without_credentials(request: Request) -> Request:
+    """The request without what a client proved itself to us with; nobody else is to see it."""
+    return request.replace(headers=request.headers.without("Authorization").without("Proxy-Authorization"))
 
 
 def one_hop_less(request: Request) -> Request:
