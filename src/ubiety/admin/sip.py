@@ -8,7 +8,6 @@ from ubiety.admin.context import Node, Sip
 from ubiety.admin.operation import Line, OnNode, Operation, Result
 from ubiety.admin.problems import UNAVAILABLE, Problem
 from ubiety.admin.rbac import Caller
-from ubiety.telemetry import event
 
 
 class Connection(Result):
@@ -41,7 +40,6 @@ class TraceFrom(OnNode):
     after: int = Field(0, ge=0, description="The `last` of the call before; 0: all that are kept.")
     text: Line = Field("", description="Only those with this in them, or in the peer's address or name.")
     limit: Annotated[int, Field(ge=1, le=1000, description="Most messages to return: the newest.")] = 100
-    with_text: bool = Field(False, description="Show what people wrote; the log of the node tells who did.")
 
 
 class TracedMessage(Result):
@@ -69,11 +67,18 @@ async def status(node: Node, caller: Caller, arguments: OnNode) -> SipStatus:
 
 
 async def trace(node: Node, caller: Caller, arguments: TraceFrom) -> TraceView:
-    """Shows the newest SIP messages of a node."""
+    """Shows the newest SIP messages of a node, without what people wrote."""
+    return _trace(node, arguments, with_text=False)
+
+
+async def trace_text(node: Node, caller: Caller, arguments: TraceFrom) -> TraceView:
+    """Shows the newest SIP messages of a node with what people wrote."""
+    return _trace(node, arguments, with_text=True)
+
+
+def _trace(node: Node, arguments: TraceFrom, *, with_text: bool) -> TraceView:
     found = _sip(node).trace
-    if arguments.with_text:
-        event("sip_trace_with_text", actor=caller.name, text=arguments.text)
-    records = found.records(arguments.after, arguments.text, arguments.limit, arguments.with_text)
+    records = found.records(arguments.after, arguments.text, arguments.limit, with_text)
     return TraceView(messages=[TracedMessage.model_validate(one) for one in records], last=found.last)
 
 
@@ -100,12 +105,22 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ),
     Operation(
         "sip.trace",
-        "Shows the newest SIP messages of a node.",
+        "Shows the newest SIP messages of a node, without what people wrote.",
         TraceFrom,
         TraceView,
-        "federation.trace",
+        "federation.read",
         False,
         trace,
+        place="node",
+    ),
+    Operation(
+        "sip.trace_text",
+        "Shows the newest SIP messages of a node with what people wrote; audited.",
+        TraceFrom,
+        TraceView,
+        "messages.trace",
+        True,
+        trace_text,
         place="node",
     ),
 )

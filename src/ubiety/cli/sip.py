@@ -12,6 +12,8 @@ from ubiety.cli.output import duration, print_json, print_line, print_note, prin
 app = typer.Typer(name="sip", help="The SIP stack of a node.", no_args_is_help=True)
 
 LOOK_SECONDS = 0.5
+AUDITED_LOOK_SECONDS = 5.0
+"""Each look with text is audited."""
 
 
 @app.command("status")
@@ -64,7 +66,7 @@ def trace(
     ] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl+C.")] = False,
     with_text: Annotated[
-        bool, typer.Option("--with-text", help="Show what people wrote; the node's log tells who did.")
+        bool, typer.Option("--with-text", help="Show what people wrote; every look is audited.")
     ] = False,
     limit: Limit = 100,
     node: OtherNode = None,
@@ -75,16 +77,17 @@ def trace(
     after = 0
     try:
         while True:
-            after = _show(data, as_json, after=after, text=text, limit=limit, with_text=with_text, node=node)
+            after = _show(data, as_json, with_text, after=after, text=text, limit=limit, node=node)
             if not follow:
                 return
-            time.sleep(LOOK_SECONDS)
+            time.sleep(AUDITED_LOOK_SECONDS if with_text else LOOK_SECONDS)
     except KeyboardInterrupt:
         print_note("")
 
 
-def _show(data: Path | None, as_json: bool, **arguments: Any) -> int:
-    found = client(data).get("sip.trace", **arguments)
+def _show(data: Path | None, as_json: bool, with_text: bool, **arguments: Any) -> int:
+    node = client(data)
+    found = node.post("sip.trace_text", **arguments) if with_text else node.get("sip.trace", **arguments)
     for one in found["messages"]:
         if as_json:
             print_json(one)

@@ -63,7 +63,7 @@ async def test_what_went_over_the_wire(node: SmallNode, sip: SipStack) -> None:
     fresh = await do(node, "sip.trace", after=seen.last, text="2@PROBE")
     assert [one.number for one in fresh.messages] == [3, 4] and fresh.last == 4
     assert [one.number for one in (await do(node, "sip.trace", limit=1)).messages] == [4]
-    opened = await do(node, "sip.trace", with_text=True, limit=2)
+    opened = await do(node, "sip.trace_text", limit=2)
     assert "what was typed" in opened.messages[0].text and "secret-name" not in opened.messages[0].text
 
 
@@ -78,7 +78,10 @@ async def test_what_the_stack_does(node: SmallNode, sip: SipStack) -> None:
     writer.close()
 
 
-async def test_the_trace_has_a_permission_of_its_own(node: SmallNode, sip: SipStack) -> None:
+async def test_what_people_write_is_seen_with_a_permission_of_its_own(node: SmallNode, sip: SipStack) -> None:
     auditor = Caller("token:auditor", frozenset({"federation.read"}))
     await do(node, "sip.status", auditor)
-    assert (await refused(node, "sip.trace", auditor)).kind.status == 403
+    await do(node, "sip.trace", auditor)
+    assert (await refused(node, "sip.trace_text", auditor)).kind.status == 403
+    newest = (await do(node, "audit.list")).entries[0]
+    assert (newest.operation, newest.actor) == ("sip.trace_text", "token:auditor")

@@ -113,6 +113,7 @@ async def test_the_sip_stack(node: SmallNode, ubiety: Run) -> None:
     await asyncio.wait_for(reader.read(100), 5)
     done = await ubiety("sip", "trace", "127.0.0.1", "--limit", "5")
     assert "<-- TCP 127.0.0.1:" in done.err and "not a SIP message" in done.out
+    assert "not a SIP message" in (await ubiety("sip", "trace", "--with-text")).out
     assert json.loads((await ubiety("sip", "status", "--json")).out)["is_listening"] is True
     writer.close()
     await stack.close()
