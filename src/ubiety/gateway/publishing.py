@@ -1,0 +1,112 @@
+"""Phones' presence, published by Unified CM for lines of our people (RFC 3903; facts §4.4).
+
+What a line says becomes one of the sources of its person's presence. After a restart the first refresh is
+answered 412, and the line is published anew (RFC 3903 §4.1): nothing has to be kept.
+"""
+
+from collections.abc import Callable
+
+from ubiety.gateway.deadlines import CallLater, Deadlines
+from ubiety.gateway.mapping import phone_state
+from ubiety.gateway.stack import MARK, Stack
+from ubiety.gateway.subscribe import PACKAGE
+from ubiety.presence.model import State, Statement
+from ubiety.routing.homes import Person
+from ubiety.sip import pidf
+from ubiety.sip.message import Request, Response, make_response
+from ubiety.sip.pidf import CPIM_PIDF, PIDF, PidfError, SipPresence
+from ubiety.sip.publication import Publications, Published
+from ubiety.sip.syntax import SipSyntaxError
+from ubiety.users.context import Context
+
+TICK_SECONDS = 5.0
+"""How exactly the end of a publication is noticed, so that many that end together are one look."""
+
+
+class Publishing:
+    """All publications for the people of this node."""
+
+    def __init__(
+        self, context: Context, stack: Stack, call_later: CallLater, token: Callable[[], str]
+    ) -> None:
+        self._context = context
+        self._stack = stack
+        self._token = token
+        self._now = context.clock.monotonic
+        self._publications: Publications[SipPresence] = Publications(token)
+        self._said: dict[int, State] = {}
+        self._looks: Deadlines[None] = Deadlines(self._now, call_later, self._look)
+        self._look_at: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._publications)
+
+    def received(self, key: int, request: Request, person: Person) -> None:
+        """Take a PUBLISH of a trusted peer for one of the people of this node, and answer it."""
+        self._stack.respond(key, self._take(request, person))
+
+    def release(self, person: Person) -> None:
+        """Another node serves somebody from now on, or they are gone: their lines are forgotten."""
+        for number in self._publications.drop(str(person.user_id)):
+            self._put(person.user_id, number, None)
+
+    def _take(self, request: Request, person: Person) -> Response:
+        try:
+            found, presence = request.event, self._read(request)
+        except SipSyntaxError as error:
+            return self._answer(request, error.status)
+        except PidfError:
+            return self._answer(request, 400)
+        if found is None or found.package != PACKAGE:
+            return self._answer(request, 489, ("Allow-Events", PACKAGE))
+        if request.body and presence is None:
+            return self._answer(request, 415, ("Accept", PIDF))
+        if_match = request.headers.get("sip-if-match")
+        entity, now = str(person.user_id), self._now()
+        outcome = self._publications.publish(entity, if_match, request.expires, presence, now)
+        if not isinstance(outcome, Published):
+            extra = [("Min-Expires", str(outcome.min_expires))] if outcome.min_expires else []
+            return self._answer(request, outcome.status, *extra)
+        if outcome.expires == 0:
+            self._put(person.user_id, outcome.number, None)
+        elif presence is not None:
+            self._put(person.user_id, outcome.number, phone_state(presence))
+        if outcome.expires:
+            self._look_by(now + outcome.expires + TICK_SECONDS)
+        return self._answer(request, 200, ("SIP-ETag", outcome.etag), ("Expires", str(outcome.expires)))
+
+    def _read(self, request: Request) -> SipPresence | None:
+        """Return what the body says; None if there is none or it is of another type."""
+        if not request.body or request.content_type not in (PIDF, CPIM_PIDF):
+            return None
+        return pidf.read(request.body, request.content_type, request.content_params.get("charset", ""))
+
+    def _answer(self, request: Request, status: int, *headers: tuple[str, str]) -> Response:
+        return make_response(request, status, to_tag=self._token(), headers=(("Server", MARK), *headers))
+
+    def _put(self, user_id: int, number: int, state: State | None) -> None:
+        if self._said.get(number) is state:
+            return
+        if state is None:
+            del self._said[number]
+        else:
+            self._said[number] = state
+        said = Statement(state, since=self._context.clock.now()) if state is not None else None
+        self._context.sources.put_phone(user_id, _line(number), said)
+
+    def _look_by(self, at: float) -> None:
+        if self._look_at is None or at < self._look_at:
+            self._look_at = at
+            self._looks.set(None, at)
+
+    def _look(self, _: None) -> None:
+        self._look_at = None
+        for entity, number in self._publications.expired(self._now()):
+            self._put(int(entity), number, None)
+        deadline = self._publications.deadline()
+        if deadline is not None:
+            self._look_by(deadline + TICK_SECONDS)
+
+
+def _line(number: int) -> str:
+    return f"publication {number}"
