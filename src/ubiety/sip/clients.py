@@ -160,8 +160,6 @@ class Clients:
 
     def cancel(self, transaction: ClientTransaction, now: float) -> list[Output]:
         """Cancel an INVITE, as soon as it was answered at all (RFC 3261 §9.1); other requests cannot be."""
-        if transaction.request.method != "INVITE":
-            return []
         transaction.wants_cancel = True
         return self._step(transaction, Event.CANCEL, now)
 

@@ -21,6 +21,11 @@ class Register:
     def __len__(self) -> int:
         return len(self._live)
 
+    @property
+    def queue_length(self) -> int:
+        """How many entries the queue has, those that are out of date among them."""
+        return len(self._queue)
+
     def new_key(self) -> int:
         """Return a key that was never used."""
         self._last_key += 1

@@ -221,9 +221,9 @@ class Servers:
 
     def _forget(self, transaction: ServerTransaction) -> None:
         self._by_key.pop(transaction.branch_key, None)
-        # Another transaction may have taken the place since, so only our own is removed.
-        if transaction.merge_key is not None and self._merged.get(transaction.merge_key) is transaction:
-            del self._merged[transaction.merge_key]
+        if transaction.merge_key is not None:
+            self._merged.pop(transaction.merge_key, None)
+        # A peer that uses a number twice has its second INVITE in the place of the first.
         if transaction.ack_key is not None and self._accepted.get(transaction.ack_key) is transaction:
             del self._accepted[transaction.ack_key]
 

@@ -353,6 +353,34 @@ def test_a_cancel_that_is_lost_is_sent_again_and_shown_once():
     pair.assert_empty()
 
 
+def test_the_answers_to_a_cancel_and_to_its_invite_have_one_tag():
+    """RFC 3261 §9.2"""
+    bob = Node("bob")
+    bob.do(bob.agent.receive(raw("INVITE"), ALICE, 0.0))
+    for _ in range(2):
+        bob.do(bob.agent.receive(raw("CANCEL"), ALICE, 0.0))
+    [received] = bob.requests()
+    bob.do(bob.agent.respond(received.key, make_response(received.request, 487), 0.0))
+    answers = [parse(sent.data) for sent in bob.sent]
+    assert [str(each.cseq) for each in answers] == ["1 CANCEL", "1 CANCEL", "1 INVITE"]
+    assert len({each.to.tag for each in answers}) == 1
+    assert answers[0].to.tag
+
+
+def test_a_call_may_ring_for_long_if_it_is_said_again():
+    """RFC 3261 §16.7: timer C starts anew with each provisional answer."""
+    alice = Node("alice")
+    _, [sent] = alice.agent.send(make("INVITE"), LISTENER, 0.0)
+    assert isinstance(sent, Transmit)
+    invite = parse(sent.data)
+    assert isinstance(invite, Request)
+    for now in (0.2, 100.0, 201.0):
+        alice.do(alice.agent.tick(now))
+        alice.do(alice.agent.receive(make_response(invite, 180), ALICE, now))
+    assert alice.agent.deadline() == 386
+    assert [alice.failures(), len(alice.sent)] == [[], 0]
+
+
 def test_a_cancel_that_comes_too_late_changes_nothing():
     pair = Pair()
     key, invite = pair.invite()
@@ -435,6 +463,7 @@ IPV6_PEER = Peer(3, "tcp", "2001:db8::1", 4321)
         ("UDP 192.0.2.1:9;rport", ALICE, "UDP 192.0.2.1:9;rport=4321;R", Hop("udp", "192.0.2.1", 4321), 7),
         # a lie is corrected
         ("UDP 10.1.1.1;received=1.1.1.1", ALICE, "UDP 10.1.1.1;R", Hop("udp", "192.0.2.1", 5060), None),
+        ("UDP 192.0.2.1;received=1.1.1.1", ALICE, "UDP 192.0.2.1;R", Hop("udp", "192.0.2.1", 5060), None),
         # maddr is not followed
         (
             "UDP 192.0.2.1;maddr=8.8.8.8",
@@ -579,6 +608,20 @@ def test_the_ack_of_a_2xx_is_found_though_its_branch_is_new():
     assert [each.key for each in bob.all(AckReceived)] == [received.key]
 
 
+def test_a_number_that_is_used_twice_does_not_lose_the_second_ack():
+    bob = Node("bob")
+    for place, now in ((1, 0.0), (2, 20.0)):
+        via = f"SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK{place}"
+        bob.do(bob.agent.receive(raw("INVITE", via, to_tag="bob"), ALICE, now))
+        received = bob.requests()[-1]
+        bob.do(bob.agent.respond(received.key, make_response(received.request, 200), now))
+    bob.do(bob.agent.tick(40.0))  # the first is over
+    assert bob.agent.counts.servers == 1
+    ack = raw("ACK", "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK3", to_tag="bob")
+    bob.do(bob.agent.receive(ack, ALICE, 40.0))
+    assert [each.key for each in bob.all(AckReceived)] == [received.key]
+
+
 def test_copies_that_came_over_another_way_are_refused():
     """RFC 3261 §8.2.2.2"""
     bob = Node("bob")
@@ -658,6 +701,25 @@ def test_beyond_the_bound_nothing_more_is_sent():
     assert len(pair.alice.sent) == 2
 
 
+def test_a_timer_that_comes_earlier_than_the_one_before_is_not_missed():
+    alice = Node("alice")
+    requests = []
+    for method in ("INVITE", "MESSAGE"):
+        _, [sent] = alice.agent.send(make(method, call_id=method), LISTENER, 0.0)
+        assert isinstance(sent, Transmit)
+        requests.append(parse(sent.data))
+    invite, message = requests
+    assert isinstance(invite, Request) and isinstance(message, Request)
+    alice.do(alice.agent.receive(make_response(invite, 180), ALICE, 1.0))  # timer C: at 186
+    alice.do(alice.agent.tick(1.0))
+    alice.do(alice.agent.receive(make_response(invite, 486, to_tag="x"), ALICE, 10.0))  # timer D: at 42
+    _, [sent] = alice.agent.send(make("MESSAGE", call_id="2"), LISTENER, 12.0)
+    alice.do(alice.agent.tick(42.0))
+    assert alice.failures() == [Cause.TIMEOUT]
+    assert alice.agent.counts.invite_clients == 0
+    assert alice.agent.counts.clients == 1
+
+
 def test_thousands_of_requests_leave_nothing_behind():
     pair = Pair("tcp", maximum=3000)
     for place in range(3000):
@@ -705,6 +767,20 @@ def test_a_request_fails_with_the_connection_that_it_went_over():
     assert agent.counts.clients == 1
     pair.alice.do(agent.flow_closed(6, 1.0))
     assert agent.counts.held == 0
+
+
+def test_a_flow_forgets_the_requests_that_are_over():
+    pair = Pair("tcp")
+    for place in range(3):
+        key = pair.send(make("MESSAGE", call_id=str(place)))
+        pair.alice.agent.sent_over(key, 4)
+        pair.alice.agent.sent_over(key, 5)
+        pair.exchange()
+    for place in range(3):
+        pair.answer(200, place)
+    pair.exchange()
+    pair.assert_empty()
+    assert pair.alice.agent.flow_closed(5, 0.0) == []
 
 
 def test_a_request_can_be_sent_over_a_flow_that_is_there():
