@@ -147,8 +147,12 @@ class Trust:
         self.entries = tuple(entries)
         self.subjects = frozenset(subject.lower() for subject in subjects)
         self._all = next((one for one in self.entries if one.kind == ALL), None)
+        found = [(ipaddress.ip_network(one.value), one) for one in self.entries if one.kind == IP]
+        self._addresses: dict[_Address, AclEntry] = {
+            network.network_address: one for network, one in found if network.num_addresses == 1
+        }
         self._networks: list[tuple[_Network, AclEntry]] = [
-            (ipaddress.ip_network(one.value), one) for one in self.entries if one.kind == IP
+            (network, one) for network, one in found if network.num_addresses > 1
         ]
         self._hosts = {one.value: one for one in self.entries if one.kind == FQDN}
         self._domains = {one.value: one for one in self.entries if one.kind == DOMAIN}
@@ -195,6 +199,8 @@ class Trust:
 
     def _by_address(self, text: str) -> AclEntry | None:
         for address in _spellings(text):
+            if entry := self._addresses.get(address):
+                return entry
             for network, entry in self._networks:
                 if network.version == address.version and address in network:
                     return entry

@@ -4,12 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from ubiety.clock import ManualClock
+from ubiety.cluster.changes import ORDER, Changes
 from ubiety.gateway.federation import MOST_STRANGERS, Federation, FederationCopy
 from ubiety.gateway.peers import Trusted
 from ubiety.gateway.settings import ADVANCED, MICROSOFT, ROUTING_MODE, SETTINGS, refuse_advanced
 from ubiety.settings import SettingError, Settings
 from ubiety.sip.outputs import Peer
-from ubiety.store import acl, federated_domains, microsoft_addresses, static_routes, tls_peers
+from ubiety.store import (
+    acl,
+    changes,
+    federated_domains,
+    microsoft_addresses,
+    static_routes,
+    tls_peers,
+)
 from ubiety.store.database import Database
 from ubiety.store.static_routes import Route
 
@@ -107,3 +116,28 @@ def test_the_advanced_mode_is_refused_where_several_clusters_are_joined() -> Non
     with pytest.raises(SettingError, match="3 clusters are joined"):
         settings.parse(ROUTING_MODE.name, "advanced")
     assert settings.parse(ROUTING_MODE.name, "basic") == "basic"
+
+
+async def test_other_nodes_take_over_what_one_has_written(postgres_url: str) -> None:
+    one, other = Database(postgres_url), Database(postgres_url)
+    one.migrate()
+    copy = FederationCopy()
+    take_over = dict.fromkeys(ORDER, _nothing) | {
+        changes.FEDERATION: lambda _: copy.refresh(other),
+        changes.MICROSOFT: lambda _: copy.refresh_microsoft(other),
+    }
+    reader = Changes(other, ManualClock(), other.read_now(changes.horizon), take_over, lambda: ())
+    await one.write(static_routes.add, LYNC)
+    await one.write(microsoft_addresses.add_many, ["bob@domaina.com"])
+    await reader.look()
+    assert [route.next_hop for route in copy.value.routes] == ["lync1.domaina.com"]
+    assert copy.microsoft == {"bob@domaina.com"}
+    await one.write(static_routes.delete, copy.value.routes[0].id)
+    await reader.look()
+    assert copy.value.routes == ()
+    one.close()
+    other.close()
+
+
+async def _nothing(_: object) -> None:
+    """Takes nothing over."""
