@@ -2,17 +2,14 @@
 
 import asyncio
 import fcntl
-import gc
 import itertools
 import json
 import os
-import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from secrets import token_bytes, token_hex
 from typing import Any
 
-import uvloop
 from pydantic import SecretStr
 
 from ubiety import __version__
@@ -24,6 +21,7 @@ from ubiety.admin.problems import Problem
 from ubiety.admin.server import ApiServer
 from ubiety.admin.starting import Front
 from ubiety.admin.system import AUDIT_DAYS, LOG_LEVEL
+from ubiety.border import Border
 from ubiety.clock import SystemClock
 from ubiety.cluster import directory
 from ubiety.cluster.alarms import Alarms
@@ -52,7 +50,6 @@ from ubiety.net.listener import ListenError
 from ubiety.net.listeners import Listener, Listeners
 from ubiety.net.service import C2sService
 from ubiety.net.sip import SipStack
-from ubiety.net.watchdog import Watchdog
 from ubiety.routing.homes import Homes, Person
 from ubiety.routing.links import Links
 from ubiety.routing.router import Router
@@ -85,7 +82,7 @@ class StartError(Exception):
 
 
 START_ERRORS = (StartError, ListenError, CertificateError, StoreError, BusError)
-"""What `run` raises when the node cannot start."""
+"""What is raised when the node cannot start."""
 
 
 class Node:
@@ -110,7 +107,6 @@ class Node:
         """Names this run of the process."""
         self.topology = TopologyCopy()
         self.federation = FederationCopy()
-        self.sip: SipStack | None = None
         self.database: Database
         self.sessions: LiveSessions
         self.policies: LivePolicies
@@ -148,7 +144,7 @@ class Node:
         self._waits_for = ""
         await self.member.start()
         await self.member.open()
-        self._ports = {**self._listeners.ports, **self._web.ports}
+        self._ports = {**self._listeners.ports, **self._web.ports, **self.border.stack.ports}
         self._write_ports()
         await self.database.write_open(nodes.set_ports, self.homes.node_id, self._ports)
         self._spawn(self._tidy())
@@ -228,7 +224,10 @@ class Node:
         features = compose(self.context, accounts)
         queries = Queries(self.context, features.handlers)
         self.users = Users(self.context, queries)
-        self.router.routes = [self.users, Host(self.context, queries)]
+        self.border = Border(
+            self.config, self.context, self.federation, self.certificates, self.users.take_promised
+        )
+        self.router.routes = [self.users, self.border.gateway, Host(self.context, queries)]
         self.sessions = LiveSessions(self.context, self.users, self.topology)
         self.policies = LivePolicies(self.context)
         self.people = directory.People(self.context, self.users.forget, self.sessions.end_user)
@@ -307,7 +306,11 @@ class Node:
             topology=self.topology,
             changes=self.changes,
             bus=self._bus,
-            hooks=client_hooks(self.context, self.users, service, self._listeners),
+            hooks={
+                **client_hooks(self.context, self.users, service, self._listeners),
+                **self.border.hooks(),
+            },
+            homed=[self.border],
             alarms=self._alarms,
             web=self._web,
             drop_web=self._api.drop_network,
@@ -357,6 +360,7 @@ class Node:
         for finish in self._on_stop:
             await finish()
         await self.member.stop()
+        await self.border.stack.close()
         await self._api.stop()
         await self.service.stop()
         if self.users.elsewhere is not None:
@@ -383,6 +387,11 @@ class Node:
     def links(self) -> Links | None:
         """The way to the other nodes; None where there is but one."""
         return self.context.links
+
+    @property
+    def sip(self) -> SipStack:
+        """The SIP stack of this node."""
+        return self.border.stack
 
     @property
     def recovery(self) -> Recovery:
@@ -527,58 +536,3 @@ def _lock(path: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
     return descriptor
-
-
-def _calm_collector() -> None:
-    """Have the garbage collector look at young objects only, mostly.
-
-    A full collection over the sessions of 15,000 people stops the node for some 50 ms, and finds nothing:
-    what ends is freed by reference counts.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 200)
-
-
-async def _serve(config: Config, ready: Callable[[Node], Coroutine[Any, Any, None]]) -> int:
-    node = Node(config)
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
-    if not await _start(node, stopping):
-        return 0
-    _calm_collector()
-    watchdog = Watchdog(loop)
-    watchdog.start()
-    try:
-        await ready(node)
-        await stopping.wait()
-    finally:
-        watchdog.stop()
-        await node.stop()
-    return 0
-
-
-async def _start(node: Node, stopping: asyncio.Event) -> bool:
-    """Start the node; it may wait long for its database, and is stopped all the same."""
-    loop = asyncio.get_running_loop()
-    starting, stopped = loop.create_task(node.start()), loop.create_task(stopping.wait())
-    await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if starting.done():
-        starting.result()
-        return True
-    starting.cancel()
-    await asyncio.gather(starting, return_exceptions=True)
-    if node.is_composed:
-        await node.stop()
-    return False
-
-
-def run(config: Config, ready: Callable[[Node], Coroutine[Any, Any, None]]) -> int:
-    """Serve until a signal comes; ``ready`` is awaited once the node serves. Returns the exit status.
-
-    Raises StartError, ListenError, CertificateError or StoreError when the node cannot start.
-    """
-    return uvloop.run(_serve(config, ready))

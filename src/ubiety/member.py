@@ -125,12 +125,14 @@ class Member:
         bus: Bus | None,
         neighbourhood: Neighbourhood | None,
         hooks: Mapping[str, Hooks],
+        homed: Sequence[Homed],
         alarms: Alarms,
         web: Listeners,
         drop_web: Callable[[], Awaitable[None]],
     ) -> None:
-        """``hooks``: of the services that clients see (``net.control.client_hooks``).
+        """``hooks``: of the services that clients and peers see (``net.control.client_hooks``, ``border``).
 
+        ``homed``: what else than people has a home node.
         ``web``: the listeners of the API; ``drop_web`` closes its connections.
         """
         database, clock = context.database, context.clock
@@ -142,10 +144,9 @@ class Member:
         self._topology = topology
         self._changes = changes
         self.tenures = _make_tenures(row, config, database, links)
-        homed: list[Homed] = [HomedPeople(context, users)]
-        if neighbourhood is not None:
-            homed.append(neighbourhood)
-        self.serving = Serving(self.tenures, context.homes, homed, context.set_epoch)
+        joined = [neighbourhood] if neighbourhood is not None else []
+        everything: list[Homed] = [HomedPeople(context, users), *joined, *homed]
+        self.serving = Serving(self.tenures, context.homes, everything, context.set_epoch)
         self.alarms = alarms
         self.alarms.node_id = row.id
         self._peers = monitor.Peers(self.alarms)

@@ -86,6 +86,7 @@ class Counters:
     sip_responses_in: int = counter("", "SIP responses received.")
     sip_responses_out: int = counter("", "SIP responses sent.")
     sip_malformed: int = counter("", "What came for SIP and is no SIP message.")
+    sip_untrusted: int = counter("", "SIP requests refused because the peer is not trusted.")
     sip_dropped: int = counter("", "SIP datagrams dropped unread: too many from one address.")
     bus_messages_in: int = counter("", "Bus messages received from other nodes.")
     bus_messages_out: int = counter("", "Bus messages sent to other nodes.")

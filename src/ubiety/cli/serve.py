@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ubiety import app, telemetry
+from ubiety import app, process, telemetry
 from ubiety.cli.output import console
 from ubiety.config import FILE_NAME, Config, ConfigError, load_config, write_default
 from ubiety.demo.seeding import NotEmptyError
@@ -28,7 +28,7 @@ def main(options: dict[str, Any]) -> int:
         config.make_directories()
         write_default(config, overrides)
         telemetry.configure_log(config.log_file)
-        return app.run(config, _greet_with_demo if demo else _greet)
+        return process.run(config, _greet_with_demo if demo else _greet)
     except StoreError as error:
         return _fail(f"The database cannot be used: {error}. See [database] in {data / FILE_NAME}.")
     except (ConfigError, NotEmptyError, *app.START_ERRORS) as error:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 ROUTER = "Cisco XCP Router"
 CONNECTION_MANAGER = "Cisco XCP Connection Manager"
 AUTHENTICATION = "Cisco XCP Authentication Service"
+SIP_PROXY = "Cisco SIP Proxy"
+SIP_FEDERATION = "Cisco XCP SIP Federation Connection Manager"
 PRESENCE_ENGINE = "Cisco Presence Engine"
 RECOVERY_MANAGER = "Cisco Server Recovery Manager"
 DATA_MONITOR = "Cisco IM and Presence Data Monitor"
@@ -96,6 +98,15 @@ SERVICES = (
     Declared(
         CONNECTION_MANAGER, ("connection-manager", "cm"), Kind.FEATURE, PRESENCE_GROUP,
         "Listens for XMPP clients and keeps their connections.", (ROUTER,),
+    ),
+    Declared(
+        SIP_PROXY, ("sip-proxy", "sip"), Kind.FEATURE, PRESENCE_GROUP,
+        "Listens for SIP peers and keeps their connections.",
+    ),
+    Declared(
+        SIP_FEDERATION, ("sip-federation", "sip-cm"), Kind.FEATURE, PRESENCE_GROUP,
+        "Translates between SIP and XMPP: presence and messages of people on other servers.",
+        (ROUTER, SIP_PROXY),
     ),
 )  # fmt: skip
 """In the order in which they are started; they are stopped the other way round."""

@@ -1,1 +1,1 @@
-"""SIP without I/O: messages, transactions, dialogs, subscriptions and sessions as values and state machines."""
+"""SIP without I/O: messages, transactions, dialogs, subscriptions, sessions as values and state machines."""

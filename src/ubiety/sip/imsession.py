@@ -122,6 +122,11 @@ class ImSession:
         return is_silent and not (self._lines or self._queue or self._flying or self._pending)
 
     @property
+    def is_flying(self) -> bool:
+        """Whether a message of ours is on its way."""
+        return self._flying is not None
+
+    @property
     def is_full(self) -> bool:
         """Whether no more messages should be queued."""
         return len(self._queue) >= MAX_QUEUED

@@ -1,0 +1,132 @@
+"""The SIP side of a node, wired: stack, gateway, and the services that an administrator starts and stops.
+
+Below ``app.py``, which makes the node itself.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from random import random
+from secrets import token_hex
+
+from ubiety.cluster.control import Hooks
+from ubiety.cluster.services import SIP_FEDERATION, SIP_PROXY
+from ubiety.config import Config
+from ubiety.gateway.federation import FederationCopy
+from ubiety.gateway.im import Conversations
+from ubiety.gateway.presence import Presence
+from ubiety.gateway.sending import Sender
+from ubiety.gateway.service import Gateway
+from ubiety.gateway.ways import Name, StaticWays
+from ubiety.net import sip_tls
+from ubiety.net.certificates import Certificates
+from ubiety.net.sip import SipStack, places_of
+from ubiety.net.sip_dns import Resolver
+from ubiety.net.sip_socket import in_uri, own_address
+from ubiety.routing.verdict import Verdict
+from ubiety.stanza import Stanza
+from ubiety.users.context import Context
+
+STOPPED = "The SIP federation service of this node is stopped."
+ANYWHERE = "192.0.2.1"
+"""An address of nobody: what is sent there leaves from our own address that most others see."""
+
+
+def _token() -> str:
+    return token_hex(8)
+
+
+class Border:
+    """What speaks SIP. Made in the loop; the services start it. Implements ``routing.homes.Homed``."""
+
+    def __init__(
+        self,
+        config: Config,
+        context: Context,
+        federation: FederationCopy,
+        certificates: Certificates,
+        deliver: Callable[[Stanza], Verdict],
+    ) -> None:
+        """``deliver``: passes a message of somebody outside on to one of our people."""
+        loop = asyncio.get_running_loop()
+        self._config = config
+        self._context = context
+        self._sets: set[int] = set()
+        self._probing: asyncio.Task[None] | None = None
+        resolver = Resolver(loop)
+        self.stack = SipStack(
+            None,
+            places_of(config),
+            context.settings,
+            context.counters,
+            tls=sip_tls.of_node(certificates, config, context.settings),
+            resolver=resolver,
+        )
+        name = Name(self._host, lambda: self.stack.ports)
+        ways = StaticWays(federation, context.homes, context.settings, context.clock, name)
+        sender = Sender(self.stack, ways)
+        presence = Presence(context, self.stack, sender, ways, loop.call_later, asyncio.sleep, _token, random)
+        conversations = Conversations(
+            context,
+            self.stack,
+            sender,
+            ways,
+            deliver,
+            loop.call_later,
+            asyncio.sleep,
+            _token,
+            random,
+        )
+        self.gateway = Gateway(
+            context,
+            federation,
+            ways,
+            self.stack,
+            sender,
+            presence,
+            conversations,
+            resolver.find_names,
+            _token,
+        )
+        self.gateway.refusal = STOPPED
+        self.stack.handler = self.gateway
+        context.outside = self.gateway
+
+    def _host(self) -> str:
+        """Return the name of this node, or its address, for Contact."""
+        return in_uri(self._config.address or own_address(ANYWHERE) or "127.0.0.1")
+
+    def hooks(self) -> Mapping[str, Hooks]:
+        """Return the hooks of the services."""
+        return {
+            SIP_PROXY: Hooks(self.stack.start, self.stack.stop),
+            SIP_FEDERATION: Hooks(self._open, self._close),
+        }
+
+    async def _open(self) -> None:
+        self.gateway.refusal = ""
+        self._probing = asyncio.get_running_loop().create_task(self.gateway.run())
+        for set_id in self._context.homes.here:
+            await self.gateway.load(set_id)
+
+    async def _close(self) -> None:
+        self.gateway.refusal = STOPPED
+        if self._probing is not None:
+            self._probing.cancel()
+            self._probing = None
+        for set_id in self._context.homes.here:
+            await self.gateway.hand_over(set_id)
+
+    # -- routing.homes.Homed -----------------------------------------------------------------------
+
+    async def load(self, set_id: int) -> None:
+        """Take up what the people of a set have outside, if the service runs."""
+        if not self.gateway.refusal:
+            await self.gateway.load(set_id)
+
+    async def hand_over(self, set_id: int) -> None:
+        """Write what is still to be written."""
+        await self.gateway.hand_over(set_id)
+
+    def release(self, set_id: int) -> None:
+        """Serve a set no more."""
+        self.gateway.release(set_id)
