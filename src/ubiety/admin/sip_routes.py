@@ -151,18 +151,22 @@ async def explain(node: Node, caller: Caller, arguments: Explain) -> Explanation
     sender, recipient = _address(arguments.sender), _address(arguments.recipient)
     person = node.homes.find(recipient.bare)
     is_sender_ours = node.homes.find(sender.bare) is not None
+    is_inbound = arguments.is_returned or not is_sender_ours
     question = Question(
         sender=sender.bare,
         user=recipient.local,
         domain=recipient.domain,
-        is_ours=person is not None,
-        is_inbound=arguments.is_returned or not is_sender_ours,
+        is_ours=person is not None and (person.enabled or not is_inbound),
+        is_inbound=is_inbound,
         is_sender_ours=is_sender_ours,
         is_returned=arguments.is_returned,
     )
     rules = node.federation.rules(node.settings, node.domains)
     decision = decide(question, rules, random.random, node.federation.hops.is_dead)
     home = node.homes.node_of(person) if person is not None else None
+    steps = list(decision.steps)
+    if person is not None and not person.enabled:
+        steps.append(f"The account is disabled. To change that: ubiety user enable {recipient.bare}")
     return Explanation(
         action=decision.action.value,
         routes=[_view(node, route) for route in decision.routes],
@@ -170,7 +174,7 @@ async def explain(node: Node, caller: Caller, arguments: Explain) -> Explanation
         condition=decision.condition,
         reason=decision.reason,
         home=node.topology.value.name_of(home) if home is not None else "",
-        steps=list(decision.steps),
+        steps=steps,
     )
 
 

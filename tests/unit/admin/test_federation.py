@@ -86,6 +86,11 @@ async def test_explaining_goes_through_the_whole_decision(node: SmallNode) -> No
     )
     assert (explained.action, explained.status, explained.condition) == ("refused", 404, "item-not-found")
     assert "a loop" in " ".join(explained.steps)
+    node.homes.put(Person(2, 2, parse("gone@example.org"), enabled=False))
+    explained = await do(node, "route.explain", sender="bob@example.org", recipient="gone@example.org")
+    assert explained.status == 404 and "ubiety user enable gone@example.org" in explained.steps[-1]
+    explained = await do(node, "route.explain", sender="anna@example.org", recipient="gone@example.org")
+    assert explained.action == "local" and "disabled" in explained.steps[-1]
     problem = await refused(node, "route.explain", sender="anna@example.org", recipient="@@")
     assert problem.kind.status == 422
 
