@@ -528,6 +528,20 @@ def test_the_answer_of_somebody_else_is_passed_on_as_it_is():
     assert answer.to.tag is not None
 
 
+def test_an_answer_without_vias_gets_all_of_them_in_order():
+    bob = Node("bob")
+    request = raw("MESSAGE", "SIP/2.0/TCP h1;branch=z9hG4bKx")
+    for via in ("SIP/2.0/TCP h2, SIP/2.0/TCP h3", "SIP/2.0/TCP h4"):
+        request = request.replace(headers=request.headers.added("Via", via))
+    [received] = bob.agent.receive(request, TCP_PEER, 0.0)
+    assert isinstance(received, RequestReceived)
+    answer = make_response(request, 200)
+    [sent] = bob.agent.respond(received.key, answer.replace(headers=answer.headers.without("Via")), 0.0)
+    assert isinstance(sent, Transmit)
+    assert [via.host for via in parse(sent.data).vias] == ["h1", "h2", "h3", "h4"]
+    assert parse(sent.data).via.received == "192.0.2.1"
+
+
 def test_who_has_no_hop_left_is_served_and_not_passed_on():
     request = raw("MESSAGE")
     last = request.replace(headers=request.headers.with_("Max-Forwards", "0"))
@@ -821,6 +835,27 @@ def test_a_request_too_long_for_a_datagram_goes_over_tcp_and_falls_back(method: 
     assert pair.times(f"alice {method}")[0] == 0.6  # and now it is repeated
     assert pair.alice.all(Failed) == [Failed(key, Cause.TIMEOUT)]
     pair.assert_empty()
+
+
+def test_the_way_back_to_udp_is_gone_only_once_and_only_before_an_answer():
+    alice = Node("alice")
+    long = make("MESSAGE", body=b"x" * 1400)
+    relayed = long.replace(headers=long.headers.added("Via", "SIP/2.0/TCP h1, SIP/2.0/TCP h2"))
+    relayed = relayed.replace(headers=relayed.headers.added("Via", "SIP/2.0/TCP h3"))
+    key, _ = alice.agent.send(relayed, LISTENER, 0.0)
+    [again] = alice.agent.transmit_failed(key, 0.0)
+    assert isinstance(again, Transmit)
+    assert [via.host for via in parse(again.data).vias] == ["10.0.0.1", "h1", "h2", "h3"]
+    assert alice.agent.transmit_failed(key, 0.0) == [Failed(key, Cause.TRANSPORT)]
+    key, [sent] = alice.agent.send(long, LISTENER, 0.0)
+    assert isinstance(sent, Transmit)
+    request = parse(sent.data)
+    assert isinstance(request, Request)
+    alice.do(alice.agent.receive(make_response(request, 100), ALICE, 0.0))
+    assert alice.agent.transmit_failed(key, 0.0) == [Failed(key, Cause.TRANSPORT)]
+    _, [sent] = alice.agent.send(long, LISTENER, 0.0, flow=3)  # where it goes is decided already
+    assert isinstance(sent, Transmit)
+    assert parse(sent.data).via.transport == "UDP"
 
 
 # Vias of our own.
