@@ -57,6 +57,7 @@ from ubiety.settings import Settings
 from ubiety.store import audit, changes, domains, messages, nodes, secrets, streams, users
 from ubiety.store import settings as setting_rows
 from ubiety.store.database import Database
+from ubiety.store.digests import Vault, load_vault
 from ubiety.store.errors import StoreError
 from ubiety.store.leases import APPLICATION
 from ubiety.store.ledger import Ledger
@@ -108,6 +109,7 @@ class Node:
         self.topology = TopologyCopy()
         self.federation = FederationCopy()
         self.database: Database
+        self.vault: Vault
         self.sessions: LiveSessions
         self.policies: LivePolicies
         self.member: Member
@@ -182,6 +184,7 @@ class Node:
             self.homes.put(directory.known(row))
         fresh = token_bytes(SALT_BYTES)
         self._salts = await self.database.write_open(secrets.find_or_add, secrets.SALTS, fresh)
+        self.vault = await self.database.write_open(load_vault)
 
     async def _register(self) -> None:
         """Take this node's place among the nodes; its id is also the id of the set that it serves."""
@@ -445,9 +448,9 @@ class Node:
         """Send a message of the server to bare addresses."""
         return await live.announce(self.context, recipients, subject, text)
 
-    async def _hash_password(self, password: str) -> str:
+    async def _hash_password(self, userid: str, password: str) -> str:
         try:
-            return await make_keys(self, SecretStr(password))
+            return await make_keys(self, userid, SecretStr(password))
         except Problem as problem:
             raise StanzaError("not-acceptable", str(problem)) from None
 

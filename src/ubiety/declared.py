@@ -3,7 +3,7 @@
 from ubiety.admin import api, system
 from ubiety.cluster import monitor, moving, recovery_settings
 from ubiety.directory import assignment, passwords
-from ubiety.gateway import im_settings
+from ubiety.gateway import client_settings, im_settings
 from ubiety.gateway import settings as federation
 from ubiety.net import pacing, service, sip_settings
 from ubiety.users import features, homed, preferences
@@ -19,6 +19,7 @@ SETTINGS = (
     *assignment.SETTINGS,
     *moving.SETTINGS,
     *federation.SETTINGS,
+    *client_settings.SETTINGS,
     *im_settings.SETTINGS,
     *api.SETTINGS,
     *system.SETTINGS,

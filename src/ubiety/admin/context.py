@@ -20,6 +20,7 @@ from ubiety.routing.homes import Homes
 from ubiety.routing.links import Links
 from ubiety.settings import Settings
 from ubiety.store.database import Database
+from ubiety.store.digests import Vault
 from ubiety.store.users import User
 from ubiety.telemetry import Metrics
 
@@ -229,6 +230,10 @@ class Node(Protocol):
     @property
     def federation(self) -> FederationCopy:
         """Static routes, trusted peers and domains of others."""
+
+    @property
+    def vault(self) -> Vault:
+        """The secrets of people for SIP."""
 
     @property
     def sip(self) -> Sip | None:

@@ -179,7 +179,7 @@ def _check(node: Node, caller: Caller, arguments: ImportPeople, row: ImportRow) 
 
 
 async def _hash(node: Node, tasks: list[_Task], reports: list[RowReport]) -> list[_Task]:
-    hashed = await make_many_keys(node, [task.row.password for task in tasks])
+    hashed = await make_many_keys(node, [(task.name.userid, task.row.password) for task in tasks])
     good: list[_Task] = []
     for task, keys in zip(tasks, hashed, strict=True):
         if isinstance(keys, Problem):

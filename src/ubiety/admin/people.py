@@ -129,7 +129,7 @@ def view(user: User) -> dict[str, Any]:
 async def add(node: Node, caller: Caller, arguments: AddPerson) -> Person:
     """Adds a person."""
     name = name_of(arguments.userid, arguments.domain, node.domains)
-    keys = await make_keys(node, arguments.password) if arguments.password else None
+    keys = await make_keys(node, name.userid, arguments.password) if arguments.password else None
     chosen = node_named(node, arguments.node).id if arguments.node else None
     mode, now = node.settings.get(MODE), node.clock.now()
 
@@ -197,7 +197,7 @@ async def update(node: Node, caller: Caller, arguments: Profile) -> Person:
 async def set_password(node: Node, caller: Caller, arguments: SetPassword) -> Done:
     """Sets a person's password and ends the sessions that began with the old one."""
     user = await find_person(node, arguments.userid, arguments.domain)
-    keys = await make_keys(node, arguments.password)
+    keys = await make_keys(node, user.userid, arguments.password)
     require(await node.database.write(users.set_scram, user.id, keys), user.jid)
     await node.people_changed([user.address_id])
     ended = await node.sessions.end(user.jid, "The password was changed.")

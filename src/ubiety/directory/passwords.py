@@ -2,9 +2,11 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ubiety.settings import Setting
+from ubiety.store.digests import FIELD
 from ubiety.xmpp.sasl import ScramKeys, derive_keys
 
 ITERATIONS = Setting(
@@ -41,17 +43,16 @@ def hash_password(password: str, iterations: int, salts: Sequence[bytes]) -> lis
     return [derive_keys(password, salt, iterations, name) for name, salt in zip(HASHES, salts, strict=True)]
 
 
-def dump_keys(keys: Sequence[ScramKeys]) -> str:
-    """Keys as they are stored: JSON."""
-    return json.dumps(
-        {
-            one.hash_name: [
-                one.iterations,
-                *(b64encode(part).decode() for part in (one.salt, one.stored_key, one.server_key)),
-            ]
-            for one in keys
-        }
-    )
+def dump_keys(keys: Sequence[ScramKeys], digests: str = "") -> str:
+    """Keys as they are stored: JSON. `digests`: the sealed secrets for SIP (`store.digests`)."""
+    found: dict[str, Any] = {
+        one.hash_name: [
+            one.iterations,
+            *(b64encode(part).decode() for part in (one.salt, one.stored_key, one.server_key)),
+        ]
+        for one in keys
+    }
+    return json.dumps(found | {FIELD: digests} if digests else found)
 
 
 def load_keys(text: str) -> dict[str, ScramKeys]:
@@ -59,7 +60,11 @@ def load_keys(text: str) -> dict[str, ScramKeys]:
     try:
         return {
             name: ScramKeys(name, b64decode(salt), int(iterations), b64decode(stored), b64decode(server))
-            for name, (iterations, salt, stored, server) in json.loads(text).items()
+            for name, (iterations, salt, stored, server) in _scram(text)
         }
     except (AttributeError, TypeError) as error:
         raise ValueError("these are no stored keys") from error
+
+
+def _scram(text: str) -> Iterable[tuple[str, Any]]:
+    return [(name, value) for name, value in json.loads(text).items() if name != FIELD]

@@ -68,7 +68,7 @@ SET_SEEN = Sql("UPDATE users SET last_seen = :at, last_status = :status WHERE id
 REVISION = Sql("SELECT revision FROM users WHERE id = :id")
 COUNT = Sql("SELECT COUNT(*), COALESCE(SUM(CASE WHEN enabled THEN 1 ELSE 0 END), 0) FROM users")
 CREDENTIALS = Sql(
-    "SELECT u.id, u.enabled, u.scram, u.auth FROM addresses a"
+    "SELECT u.id, u.enabled, u.scram, u.auth, u.userid FROM addresses a"
     " JOIN users u ON u.address_id = COALESCE(a.merged_into, a.id) WHERE a.jid = :jid"
 )
 DELETE = Sql("DELETE FROM users WHERE id = :id")
@@ -150,6 +150,7 @@ class Credentials(NamedTuple):
     enabled: bool
     scram: str | None
     auth: str
+    userid: str
 
 
 class PolicyRule(NamedTuple):
@@ -214,7 +215,7 @@ def load_login(conn: Connection, who: str | int) -> Login | None:
 def load_credentials(conn: Connection, jid: str) -> Credentials | None:
     """Return what authentication needs, None if there is no such person."""
     row = CREDENTIALS.one(conn, jid=jid)
-    return Credentials(row[0], bool(row[1]), row[2], row[3]) if row else None
+    return Credentials(row[0], bool(row[1]), *row[2:]) if row else None
 
 
 def all_people(conn: Connection, page: int = 10_000) -> Iterator[Person]:

@@ -41,8 +41,11 @@ MAX_ADDRESSES = 10_000
 """Network addresses that are remembered."""
 ARCHIVE_STEP = 500
 
-HashPassword = Callable[[str], Awaitable[str]]
-"""Returns the keys to store for a password. Raises StanzaError (not-acceptable) when it cannot be one."""
+HashPassword = Callable[[str, str], Awaitable[str]]
+"""Returns the keys to store for a user id and a password.
+
+Raises StanzaError (not-acceptable) when it cannot be one.
+"""
 Changed = Callable[[Sequence[int]], Awaitable[None]]
 """Told the addresses of people whose rows were changed."""
 PlacePerson = Callable[[Connection], int]
@@ -95,7 +98,7 @@ class Registration:
         credentials = await self._context.database.read(users.load_credentials, person.jid.bare)
         if credentials is None or credentials.auth != "local":
             raise StanzaError("not-allowed", "The password of this account is kept elsewhere.")
-        scram = await self._hash(password)
+        scram = await self._hash(credentials.userid, password)
         await self._context.database.write(users.set_scram, person.user_id, scram)
         await self._changed([person.address_id])
         event("password_changed", address=person.jid.bare)
@@ -150,7 +153,7 @@ class Registration:
         if self._context.homes.find(jid.bare) is not None:
             raise StanzaError("conflict", "This name is taken.")
         self._count(address)
-        scram = await self._hash(password)
+        scram = await self._hash(unescape_local(jid.local), password)
         now = self._context.clock.now()
         try:
             address_id = await self._context.database.write(_insert, jid, scram, now, self._place)

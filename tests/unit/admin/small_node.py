@@ -26,6 +26,7 @@ from ubiety.cluster.recovery import Recovery
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config
 from ubiety.directory import assignment, passwords
+from ubiety.gateway import client_settings
 from ubiety.gateway import settings as federation
 from ubiety.gateway.federation import FederationCopy
 from ubiety.jid import Jid
@@ -36,6 +37,7 @@ from ubiety.routing.links import Links
 from ubiety.settings import Setting, Settings
 from ubiety.store import addresses, domains, policy
 from ubiety.store.database import Database
+from ubiety.store.digests import load_vault
 from ubiety.store.users import User
 from ubiety.telemetry import Counters, Metrics
 
@@ -124,11 +126,13 @@ class SmallNode:
                 *api.SETTINGS,
                 *monitor.SETTINGS,
                 *federation.SETTINGS,
+                *client_settings.SETTINGS,
             ]
         )
         self.settings.set_text("password.iterations", "4096")
         self.database = Database(self.config.url)
         self.database.migrate()
+        self.vault = self.database.write_now(load_vault)
         self.metrics = Metrics(Counters())
         self.homes = Homes()
         self.topology = TopologyCopy()

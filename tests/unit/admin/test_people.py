@@ -149,3 +149,18 @@ async def test_changes_are_audited_without_secrets_and_refusals_too(node: SmallN
     assert (oldest.actor, oldest.operation, oldest.outcome) == ("unix:root", "user.add", "done")
     assert oldest.arguments == {"userid": "user1", "password": "**********"}
     assert newest.actor == "token:ci" and newest.outcome.startswith("forbidden: ")
+
+
+async def test_what_sip_needs_is_kept_only_while_sip_clients_are_on(node: SmallNode) -> None:
+    await do(node, "user.add", userid="user1", name="One", password="first")
+    stored = await node.database.read(users.load_credentials, "user1@example.org")
+    assert stored is not None and node.vault.open("user1", stored.scram) == {}
+    node.settings.set_text("sip.clients", "true")
+    await do(node, "user.password", userid="user1", password="second")
+    stored = await node.database.read(users.load_credentials, "user1@example.org")
+    assert stored is not None and list(node.vault.open("user1", stored.scram)) == ["SHA-256"]
+    assert set(load_keys(stored.scram or "")) == {"sha256", "sha1"}
+    node.settings.set_text("sip.clients", "false")
+    await do(node, "user.password", userid="user1", password="third")
+    stored = await node.database.read(users.load_credentials, "user1@example.org")
+    assert stored is not None and node.vault.open("user1", stored.scram) == {}

@@ -128,7 +128,7 @@ def test_credentials(database: Database) -> None:
     assert database.write_now(users.set_scram, user_id, "text")
     assert database.write_now(users.set_enabled, user_id, False)
     found = database.read_now(users.load_credentials, "person0@example.org")
-    assert found == users.Credentials(user_id, False, "text", "local")
+    assert found == users.Credentials(user_id, False, "text", "local", "person0")
     assert database.read_now(users.load_credentials, "nobody@example.org") is None
 
 

@@ -273,7 +273,7 @@ class Place:
             raise self.failures[0]
 
 
-async def _hash(password: str) -> str:
+async def _hash(_userid: str, password: str) -> str:
     """Stand in for the real hashing, which takes time."""
     if len(password) < 4:
         raise StanzaError("not-acceptable", "Too short.")
