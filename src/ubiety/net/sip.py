@@ -42,6 +42,7 @@ from ubiety.telemetry import Counters, event
 STOP_SECONDS = 2.0
 _PORT_TRIES = 20
 _MOST_OWN = 1000
+_RECOVER_SECONDS = 0.5
 
 
 class Handler(Protocol):
@@ -115,6 +116,7 @@ class SipStack:
         self._expects = expects
         self._flow = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._armed_for = 0.0
         self._pool: SipPool | None = None
         self._udp: SipDatagrams | None = None
         self._listeners = Listeners()
@@ -224,6 +226,10 @@ class SipStack:
         """Cancel an INVITE that was sent."""
         self._perform(self.agent.cancel(key, self._loop.time()))
 
+    def why_unreachable(self, hop: Hop) -> str:
+        """Why a hop could not be reached the last time; "" if it could, or was not tried."""
+        return self._pool.reasons.get(hop, "") if self._pool is not None else ""
+
     def hold(self, flow: int) -> None:
         """Keep a connection open although it is silent, until as many `release`."""
         if self._pool is not None:
@@ -248,7 +254,12 @@ class SipStack:
         else:
             self._counters.sip_responses_in += 1
         self.trace.add(RECEIVED, peer.transport, shown_peer(peer), peer.names, message)
-        self._perform(self.agent.receive(message, peer, self._loop.time()))
+        try:
+            outputs = self.agent.receive(message, peer, self._loop.time())
+        except Exception as error:  # noqa: BLE001  a fault of ours must not cut everybody behind the peer off
+            event("sip_message_failed", "error", peer=shown_peer(peer), reason=repr(error))
+            return
+        self._perform(outputs)
 
     def malformed(self, item: Malformed, peer: Peer) -> None:
         """Something came that is no message."""
@@ -330,14 +341,22 @@ class SipStack:
         if deadline is None:
             return
         if self._timer is not None:
-            if self._timer.when() <= deadline:
+            if self._armed_for <= deadline:
                 return
             self._timer.cancel()
+        self._armed_for = deadline  # uvloop's handles do not always know when they are due
         self._timer = self._loop.call_at(deadline, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        self._perform(self.agent.tick(self._loop.time()))
+        try:
+            outputs = self.agent.tick(self._loop.time())
+        except Exception as error:  # noqa: BLE001  the other transactions' timers go on
+            event("sip_timer_failed", "error", reason=repr(error))
+            self._armed_for = self._loop.time() + _RECOVER_SECONDS
+            self._timer = self._loop.call_at(self._armed_for, self._tick)
+            return
+        self._perform(outputs)
 
     # -- our own address ---------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from ubiety.net.pacing import TokenBucket
 from ubiety.net.sip_socket import keep_alive
-from ubiety.net.sip_tls import subject_names
+from ubiety.net.sip_tls import shown_fault, subject_names
 from ubiety.net.tls import TlsLayer
 from ubiety.sip.framing import PING_ANSWER, Malformed, Ping, Pong, StreamFraming
 from ubiety.sip.message import Request, Response
@@ -176,7 +176,7 @@ class SipConnection(asyncio.Protocol):
             alert = tls.last_words()
             if alert:
                 self._transport.write(alert)
-            self._end(f"TLS: {error.reason or error}", hard=not alert)
+            self._end(shown_fault(error), hard=not alert)
             return b""
         if answer:
             self._transport.write(answer)

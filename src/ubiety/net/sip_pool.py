@@ -23,7 +23,7 @@ from ubiety.net.sip_settings import (
     MESSAGE_RATE,
 )
 from ubiety.net.sip_tls import SipTls, covers
-from ubiety.net.sip_wire import Wire
+from ubiety.net.sip_wire import Wire, shown_hop
 from ubiety.net.tls import TlsLayer
 from ubiety.settings import Settings
 from ubiety.sip.framing import Malformed
@@ -38,6 +38,7 @@ MOST_ADDRESSES = 4
 """Addresses of one hop that are tried."""
 RETRY_SECONDS = 1.0
 """A hop that could not be reached is not tried again within this time; what is for it fails at once."""
+MOST_REASONS = 1000
 QUEUE_BYTES = 4 * 1024 * 1024
 """Bytes that may wait for a connection."""
 
@@ -88,7 +89,9 @@ class SipPool:
         self._held: Counter[int] = Counter()
         self._by_address: Counter[str] = Counter()
         self._reusable: dict[str, dict[int, SipConnection]] = {}  # by address
-        self._unreachable: dict[Hop, tuple[float, str]] = {}
+        self._unreachable: dict[Hop, float] = {}  # until when it is not tried again
+        self.reasons: dict[Hop, str] = {}
+        """Why hops could not be reached the last time."""
         self._accepting = TokenBucket(settings.get(ACCEPT_RATE), self._loop.time())
         settings.watch(ACCEPT_RATE, lambda rate: setattr(self._accepting, "rate", float(rate)))
         self._is_closing = False
@@ -241,8 +244,9 @@ class SipPool:
     def _reason_not_to_try(self, hop: Hop) -> str:
         if self._is_closing:
             return "the stack is closed"
-        until, reason = self._unreachable.get(hop, (0.0, ""))
-        return reason if self._loop.time() < until else ""
+        if self._loop.time() < self._unreachable.get(hop, 0.0):
+            return self.reasons.get(hop, "not reached a moment ago")
+        return ""
 
     # -- our connections to others -----------------------------------------------------------------
 
@@ -257,15 +261,19 @@ class SipPool:
             raise
         self._hops.setdefault(connection.flow, []).append(outlet.hop)
         outlet.connection, outlet.task = connection, None
+        self.reasons.pop(outlet.hop, None)
         waiting, outlet.waiting, outlet.size = outlet.waiting, [], 0
         for key, data in waiting:
             self._send(connection, key, data)
 
     def _give_up(self, outlet: _Outlet, reason: str) -> None:
         hop = outlet.hop
-        event("sip_hop_unreachable", "warning", hop=str(hop), reason=reason)
+        event("sip_hop_unreachable", "warning", hop=shown_hop(hop), reason=reason)
         self._outlets.pop(hop, None)
-        self._unreachable[hop] = self._loop.time() + RETRY_SECONDS, reason
+        self._unreachable[hop] = self._loop.time() + RETRY_SECONDS
+        if len(self.reasons) >= MOST_REASONS:
+            self.reasons.clear()
+        self.reasons[hop] = reason
         for key, *_ in outlet.waiting:
             self._wire.transmit_failed(key, reason)
 
@@ -342,7 +350,7 @@ class SipPool:
         for connection in list(self._connections.values()):
             connection.tick(now)
         if self._unreachable:
-            self._unreachable = {hop: row for hop, row in self._unreachable.items() if row[0] > now}
+            self._unreachable = {hop: until for hop, until in self._unreachable.items() if until > now}
 
     async def close(self, seconds: float) -> None:
         """Say good-bye on all connections and wait until they are gone, at most `seconds`."""

@@ -155,6 +155,19 @@ def covers(names: Sequence[str], name: str) -> bool:
     return wanted in names or bool(parent and f"*.{parent}" in names)
 
 
+def shown_fault(error: ssl.SSLError) -> str:
+    """Why TLS did not come about, in words for the log."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: the peer's certificate is not accepted: {error.verify_message.rstrip('.')}"
+    reason = error.reason or str(error)
+    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "TLS: the peer shows no certificate"
+    words = reason.lower().replace("_", " ")
+    if " alert " in f" {words} ":
+        return f"TLS: refused by the peer: {words.partition('alert ')[2]}"
+    return f"TLS: {words}"
+
+
 def _stamp(path: Path) -> tuple[int, int, int]:
     try:
         status = path.stat()

@@ -12,7 +12,7 @@ from ubiety.net.pacing import TokenBucket
 from ubiety.net.sip_dns import Address, NotResolved, Resolver
 from ubiety.net.sip_settings import MESSAGE_RATE
 from ubiety.net.sip_socket import open_udp
-from ubiety.net.sip_wire import Wire
+from ubiety.net.sip_wire import Wire, shown_hop
 from ubiety.settings import Settings
 from ubiety.sip.framing import Malformed, Ping, Pong, parse_datagram
 from ubiety.sip.message import Request, Response
@@ -209,7 +209,7 @@ class SipDatagrams:
                 await self._open(open_udp(Listen("::" if is_v6 else "0.0.0.0", 0), "UBIETY_SIP_PORT"), "")
         except (NotResolved, ListenError) as error:
             place, reason = None, str(error)
-            event("sip_hop_unreachable", "warning", hop=str(hop), reason=reason)
+            event("sip_hop_unreachable", "warning", hop=shown_hop(hop), reason=reason)
         finally:
             for key, data in self._waiting.pop(hop):
                 if place is None:

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from ubiety.sip.framing import Malformed
 from ubiety.sip.message import Request, Response
-from ubiety.sip.outputs import Peer
+from ubiety.sip.outputs import Hop, Peer
 
 
 class Wire(Protocol):
@@ -30,3 +30,9 @@ class Wire(Protocol):
 
     def flow_closed(self, flow: int) -> None:
         """Nothing more comes or goes on a flow."""
+
+
+def shown_hop(hop: Hop) -> str:
+    """A next hop for the log."""
+    name = f" as {hop.name}" if hop.name not in ("", hop.host) else ""
+    return f"{hop.host}{name} port {hop.port or 'of its service'} over {hop.transport.upper()}"

@@ -1,7 +1,9 @@
 """Two SIP stacks that talk to each other over real sockets."""
 
 import asyncio
+import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,18 @@ async def test_a_hop_that_takes_the_connection_and_says_nothing_times_out(firm: 
     mute.close()
 
 
+async def test_an_overdue_timer_does_no_harm() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind((HOST, 0))
+        hop = Hop("udp", HOST, deaf.getsockname()[1])
+        async with running() as (server, _), running(NOWHERE) as (client, user):
+            for _ in range(3):
+                client.send(request(), hop)
+                time.sleep(0.6)  # the loop is held up for longer than the first repetition
+                client.send(request(), hop)
+            assert await user.outcome(client.send(request(), hop_to(server, "udp"))) == 200
+
+
 async def test_a_stack_that_is_stopped_fails_what_it_is_given() -> None:
     async with running() as (server, _), running(NOWHERE) as (client, user):
         await client.stop()
@@ -213,6 +227,7 @@ async def test_a_server_with_another_name_is_not_spoken_to(firm: Authority) -> N
     async with running(PEER, tls=ours) as (server, echo), running(NOWHERE, tls=theirs) as (client, user):
         key = client.send(request(), hop_to(server, "tls", name="other.example.org"))
         assert await user.outcome(key) is Cause.TRANSPORT
+        assert "ostname mismatch" in client.why_unreachable(hop_to(server, "tls", name="other.example.org"))
         key = client.send(request(), hop_to(server, "tls"))  # by its address, which is not in the certificate
         assert await user.outcome(key) is Cause.TRANSPORT
         assert echo.requests == []

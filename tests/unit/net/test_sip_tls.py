@@ -1,5 +1,6 @@
 """TLS contexts of SIP, and what a certificate says about its owner."""
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from ubiety.config import load_config
 from ubiety.net.authority import CertificateError
 from ubiety.net.certificates import Certificates
 from ubiety.net.sip_settings import SETTINGS, TLS_CIPHERS
-from ubiety.net.sip_tls import SipTls, covers, of_node, subject_names
+from ubiety.net.sip_tls import SipTls, covers, of_node, shown_fault, subject_names
 from ubiety.settings import Settings
 
 
@@ -51,6 +52,21 @@ def test_names_are_the_common_name_and_the_alternative_ones() -> None:
 )
 def test_a_name_is_covered_by_itself_and_by_a_wildcard_one_level_up(name: str, is_covered: bool) -> None:
     assert covers(("fe1.example.com", "*.pool.example.com", "192.0.2.1"), name) == is_covered
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("SSLV3_ALERT_BAD_CERTIFICATE", "TLS: refused by the peer: bad certificate"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "TLS: refused by the peer: unknown ca"),
+        ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "TLS: the peer shows no certificate"),
+        ("WRONG_VERSION_NUMBER", "TLS: wrong version number"),
+    ],
+)
+def test_faults_of_tls_are_put_into_words(reason: str, words: str) -> None:
+    error = ssl.SSLError(1, "detail")
+    error.reason = reason
+    assert shown_fault(error) == words
 
 
 def test_the_same_files_are_read_once_and_changed_ones_again(firm: Authority) -> None:
