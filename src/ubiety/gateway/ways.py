@@ -13,9 +13,14 @@ from ubiety.gateway.settings import ADVANCED, MICROSOFT, ROUTING_MODE
 from ubiety.jid import Jid
 from ubiety.routing.homes import Homes
 from ubiety.settings import Settings
-from ubiety.sip.outputs import Hop
+from ubiety.sip.outputs import Cause, Hop
 
 LOOK_SECONDS = 1.0
+REASONS = {
+    Cause.TRANSPORT.value: "No connection could be made, or it broke.",
+    Cause.TIMEOUT.value: "It did not answer in time.",
+}
+"""For whoever reads which next hops are tried last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class StaticWays:
 
     def failed(self, hop: Hop, reason: str) -> None:
         """Note that a next hop could not be reached or did not answer."""
-        self._federation.hops.failed(hop, reason, self._clock.monotonic())
+        self._federation.hops.failed(hop, REASONS.get(reason, reason), self._clock.monotonic())
 
     # -- probes ------------------------------------------------------------------------------------
 
