@@ -171,3 +171,20 @@ def make(
         contact="<sip:alice@10.0.0.1>",
         body=body,
     )
+
+
+LISTENER = Hop("udp", "10.0.0.2", 5060)
+"""Bob over UDP."""
+
+ALICE = Peer(7, "udp", "192.0.2.1", 4321, "listener")
+
+
+def raw(method: str, via: str = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx", **fields: str) -> Request:
+    request = make(method, **fields)
+    return request.replace(headers=request.headers.first("Via", via))
+
+
+def parse(data: bytes) -> Request | Response:
+    message = parse_datagram(data)
+    assert isinstance(message, Request | Response), message
+    return message
