@@ -1,8 +1,8 @@
 """Instant messages between our people and people outside, over SIP: all conversations of one node.
 
 A conversation belongs to the home of our person: there its messages are rows until the other side has taken
-them, there its dialogs are kept. What a node takes up when it begins to serve a set goes on where it was: rows
-are sent in their order, before anything newer.
+them, there its dialogs are kept. What a node takes up when it begins to serve a set goes on where it was:
+rows are sent in their order, before anything newer.
 """
 
 from collections.abc import Callable, Iterable
@@ -68,7 +68,7 @@ class Conversations:
         self._token = token
         self._rows = DialogRows(context.database, context.spawn, sleep)
         self._desk = Desk(
-            context, stack, sender, ways, deliver, self._rows, token, draw, {}, {}, self._note_changed
+            context, stack, sender, ways, deliver, self._rows, token, draw, {}, {}, set(), self._note_changed
         )
         self._conversations: dict[Key, Conversation] = {}
         self._deadlines: Deadlines[Key] = Deadlines(context.clock.monotonic, call_later, self._tick)
@@ -88,7 +88,7 @@ class Conversations:
     @property
     def waiting(self) -> int:
         """How many messages to people outside have no answer yet."""
-        return sum(len(one.outgoing) for one in self._conversations.values()) + len(self._deferred)
+        return len(self._desk.waiting) + len(self._deferred)
 
     # -- from our people ---------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class Conversations:
         assert stanza.to is not None
         if self._is_repeat(stanza):
             return DELIVERED
-        conversation = self._open(person, stanza.to)
+        conversation = self._open(person, stanza.to) if self.waiting < MAX_WAITING else None
         if conversation is None or conversation.session.is_full:
             return BUSY
         number = self._context.next_number()
@@ -159,7 +159,7 @@ class Conversations:
             self._context.router.route(make_error(stanza, error))
 
     def _open(self, person: Person, remote: Jid) -> Conversation | None:
-        """Return the conversation with somebody outside, a new one if there is none; None: there are too many."""
+        """Return the conversation with somebody outside, made if need be; None: there are too many."""
         key = (person.user_id, remote.bare)
         conversation = self._conversations.get(key)
         if conversation is None:
@@ -272,6 +272,7 @@ class Conversations:
         """A person is gone: hang up."""
         for conversation in self._of(lambda one: one.user_id == person.user_id):
             conversation.close()
+            conversation.release()
             self._forget(conversation)
 
     async def flush(self) -> None:

@@ -67,6 +67,8 @@ class Desk:
     """Which conversation a dialog belongs to, and which line of it."""
     asked: "dict[int, Conversation]"
     """Which conversation answers a request that was received."""
+    waiting: set[int]
+    """The numbers of all messages to people outside that are not done with."""
     changed: "Callable[[Conversation], None]"
     """Called whenever a conversation has done something."""
 
@@ -154,6 +156,7 @@ class Conversation:
     def send(self, outgoing: Outgoing, text: str) -> None:
         """Send a message in its turn."""
         self.outgoing[outgoing.number] = outgoing
+        self._desk.waiting.add(outgoing.number)
         self._perform(self.session.send(outgoing.number, text, self._now()))
 
     def type(self, is_typing: bool) -> None:
@@ -184,6 +187,7 @@ class Conversation:
             self._desk.stack.respond(key, im_requests.answer(asked.request, UNSENT, asked.tag))
         self._asked.clear()
         outgoing, self.outgoing = self.outgoing, {}
+        self._desk.waiting.difference_update(outgoing)
         for message in outgoing.values():
             message.abandon()
 
@@ -440,7 +444,7 @@ class Conversation:
         self._desk.context.router.route(stanza)
 
     def _note_sent(self, order: Sent) -> None:
-        outgoing = self.outgoing.pop(order.ref, None)
+        outgoing = self._take_outgoing(order.ref)
         if outgoing is None:
             return
         outgoing.sent()
@@ -449,10 +453,14 @@ class Conversation:
             self._desk.context.router.route(receipt)
 
     def _note_unsent(self, order: Unsent) -> None:
-        outgoing = self.outgoing.pop(order.ref, None)
+        outgoing = self._take_outgoing(order.ref)
         if outgoing is not None:
             status = None if order.status == TIMEOUT else order.status
             outgoing.failed(self._reason or statuses.error_of(status))
+
+    def _take_outgoing(self, number: int) -> Outgoing | None:
+        self._desk.waiting.discard(number)
+        return self.outgoing.pop(number, None)
 
     # -- rows --------------------------------------------------------------------------------------
 

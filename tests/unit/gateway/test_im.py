@@ -1,0 +1,583 @@
+"""Instant messages between two gateways: rows, dialogs, verdicts, crashes."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.gateway.im_rig import ANN, BOB, ImRig, chat
+from tests.unit.users.place import DOMAIN, Client, condition
+from ubiety.gateway import im_requests
+from ubiety.gateway.im_settings import FIRST_IN_INVITE
+from ubiety.jid import parse
+from ubiety.sip.message import Request, Response
+from ubiety.users.preferences import IM_ENABLED
+from ubiety.xmpp import ns
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[ImRig]:
+    made = ImRig(tmp_path)
+    yield made
+    await made.close()
+
+
+async def assert_nothing_left(rig: ImRig) -> None:
+    """In the end nothing is left, in memory and on disk."""
+    await rig.advance(2000)
+    for gate in rig.gates:
+        assert not gate.leftovers(), (gate.name, gate.leftovers())
+        assert await gate.outgoing() == []
+        assert await gate.dialog_rows() == 0
+
+
+def h_of(client: Client) -> int:
+    """What a client is told of its stanzas."""
+    smacks = client.session.smacks
+    assert smacks is not None
+    return smacks.h
+
+
+# -- the whole way -------------------------------------------------------------------------------------------
+
+
+async def test_a_message_and_its_answer(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    ann.send(chat(BOB, "Grüße \U0001f600 &lt;b&gt; :-)"))
+    await rig.settle()
+    (message,) = await bob.take("message")
+    assert (message.get("from"), message.get("to"), message.get("type")) == (ANN, BOB, "chat")
+    body = message.find("body")
+    assert body is not None and body.text == "Grüße \U0001f600 <b> :-)"
+    assert message.find("active", ns.CHAT_STATES) is not None
+    bob.send(chat(ANN, "Hello"))
+    await rig.settle()
+    assert await ann.bodies() == ["Hello"]
+    assert rig.theirs.methods() == ["INVITE"] and rig.ours.methods() == ["MESSAGE"]
+    assert h_of(ann) == h_of(bob) == 2
+    await assert_nothing_left(rig)
+
+
+async def test_many_messages_keep_their_order(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    rig.delay_of = lambda _gate, _message: 0.1
+    for number in range(20):
+        ann.send(chat(BOB, f"a{number}", f"m{number}"))
+        bob.send(chat(ANN, f"b{number}", f"m{number}"))
+        await rig.advance(0.05)
+    await rig.advance(20)
+    assert await bob.bodies() == [f"a{number}" for number in range(20)]
+    assert await ann.bodies() == [f"b{number}" for number in range(20)]
+    await assert_nothing_left(rig)
+
+
+async def test_both_write_at_once(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    rig.delay_of = lambda _gate, _message: 0.5
+    ann.send(chat(BOB, "from ann"))
+    bob.send(chat(ANN, "from bob"))
+    await rig.advance(10)
+    assert await bob.bodies() == ["from ann"] and await ann.bodies() == ["from bob"]
+    assert rig.ours.methods().count("INVITE") == rig.theirs.methods().count("INVITE") == 1
+    assert [one.dialogs for gate in rig.gates for one in gate.conversations.list_all()] == [1, 1]
+    await assert_nothing_left(rig)
+
+
+async def test_the_dialog_is_used_again_until_it_is_idle(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    for number in range(3):
+        ann.send(chat(BOB, f"{number}"))
+        await rig.advance(300)
+    assert rig.theirs.methods() == ["INVITE", "MESSAGE", "MESSAGE"]
+    await rig.advance(400)
+    assert "BYE" in rig.theirs.methods() + rig.ours.methods()
+    ann.send(chat(BOB, "again"))
+    await rig.settle()
+    assert "INVITE" in rig.theirs.methods()
+    assert await bob.bodies() == ["0", "1", "2", "again"]
+
+
+async def test_without_the_first_message_in_the_invite(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    rig.ours.place.set(FIRST_IN_INVITE, False)
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    assert rig.theirs.methods() == ["INVITE", "MESSAGE"] and await bob.bodies() == ["one"]
+
+
+async def test_messages_wait_for_somebody_who_is_signed_out(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    bob.leave()
+    ann.send(chat(BOB, "one"))
+    ann.send(chat(BOB, "two"))
+    await rig.settle()
+    assert h_of(ann) == 3
+    bob = await rig.theirs.place.sign_in("bob", "phone", presence=None)
+    bob.send("<presence/>")
+    assert await bob.bodies() == ["one", "two"]
+
+
+async def test_the_invite_is_what_microsoft_expects(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    (invite,) = rig.theirs.requests
+    assert invite.uri == f"sip:{BOB}"
+    assert invite.headers.get("ms-text-format") == "text/plain; charset=UTF-8;ms-body=b25l"
+    assert invite.headers.get("contact") == "<sip:ours.example.org:5060;transport=tcp>"
+    assert invite.content_type == "application/sdp"
+    assert b"m=message 5060 sip null\r\n" in invite.body
+    assert invite.headers.get("user-agent") == "Ubiety-Partitioned"
+
+
+# -- typing, receipts, carbons, history ----------------------------------------------------------------------
+
+
+async def test_typing_goes_both_ways(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    ann.send(f"<message type='chat' to='{BOB}'><composing xmlns='{ns.CHAT_STATES}'/></message>")
+    await rig.settle()
+    assert not rig.theirs.methods(), "nobody is called for that"
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    await bob.take()
+    for state, shown in (("composing", "composing"), ("paused", "paused")):
+        ann.send(f"<message type='chat' to='{BOB}'><{state} xmlns='{ns.CHAT_STATES}'/></message>")
+        await rig.settle()
+        (message,) = await bob.take("message")
+        assert message.find(shown, ns.CHAT_STATES) is not None and message.find("body") is None
+    assert rig.theirs.methods() == ["INVITE", "INFO", "INFO"]
+    await assert_nothing_left(rig)
+
+
+async def test_a_receipt_comes_when_the_other_side_has_it(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    request = f"<request xmlns='{ns.DELIVERY_RECEIPTS}'/>"
+    rig.delay_of = lambda _gate, _message: 1.0
+    ann.send(chat(BOB, "one", "m7", request))
+    await rig.advance(1.5)
+    assert await ann.take("message") == []
+    await rig.advance(1)
+    (receipt,) = await ann.take("message")
+    received = receipt.find("received", ns.DELIVERY_RECEIPTS)
+    assert received is not None and received.get("id") == "m7"
+    assert (receipt.get("from"), receipt.get("to")) == (BOB, ann.full)
+
+
+async def test_other_devices_get_copies(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    phone = await rig.ours.place.sign_in(
+        "ann", "phone", presence="<presence><priority>-1</priority></presence>"
+    )
+    await phone.ask("set", f"<enable xmlns='{ns.CARBONS}'/>")
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    bob.send(chat(ANN, "two"))
+    await rig.settle()
+    copies = await phone.take("message")
+    assert [child.name for copy in copies for child in copy.elements] == ["sent", "received"]
+
+
+async def test_both_histories_have_it(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    bob.send(chat(ANN, "two"))
+    await rig.settle()
+    for client in (ann, bob):
+        answer = await client.ask("set", "<query xmlns='urn:xmpp:mam:2'/>")
+        assert answer.get("type") == "result"
+        results = [m for m in await client.take("message") if m.find("result", "urn:xmpp:mam:2") is not None]
+        assert [b"one" in m.to_bytes() or b"two" in m.to_bytes() for m in results] == [True, True]
+
+
+# -- verdicts ------------------------------------------------------------------------------------------------
+
+
+async def test_the_commit_settles_and_the_row_goes_when_they_have_it(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    rig.theirs.is_deaf = True
+    ann.send(chat(BOB, "one"))
+    assert h_of(ann) == 1
+    await rig.settle()
+    assert h_of(ann) == 2, "committed"
+    assert await rig.ours.outgoing() == [BOB]
+    rig.theirs.is_deaf = False
+    rig.loses = lambda _gate, _message: False
+    await rig.advance(40)  # nobody repeats over TCP: it ends in a time-out
+    (error,) = [m for m in await ann.take("message") if m.get("type") == "error"]
+    assert condition(error) == "remote-server-timeout" and error.get("id") == "m1"
+    assert await bob.bodies() == [] and await rig.ours.outgoing() == []
+    await assert_nothing_left(rig)
+
+
+async def test_taken_at_once_it_is_never_a_row(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    written = rig.ours.place.ledger.written
+    ann.send(chat(BOB, "one", more="<no-permanent-store xmlns='urn:xmpp:hints'/>"))
+    rig.rush()
+    await rig.settle()
+    ann.send(chat(BOB, "two"))
+    rig.rush()
+    await rig.settle()
+    assert rig.ours.place.ledger.written in (written, written + 1)
+    assert await rig.ours.outgoing() == []
+
+
+@pytest.mark.parametrize("is_settled_before", [False, True])
+async def test_a_refusal_reaches_the_sender(rig: ImRig, is_settled_before: bool) -> None:
+    ann, _ = await rig.people()
+    rig.delay_of = lambda _gate, _message: 1.0 if is_settled_before else 0.0
+    nobody = f"nobody@{DOMAIN}"
+    ann.send(chat(nobody, "one", "m9"))
+    await rig.advance(5)
+    (error,) = await ann.take("message")
+    assert condition(error) == "item-not-found"
+    assert (error.get("id"), error.get("from")) == ("m9", nobody)
+    assert "404" in error.to_bytes().decode()
+    assert h_of(ann) == 2
+    await assert_nothing_left(rig)
+
+
+async def test_without_a_route_it_is_refused_at_once(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    rig.ours.roads.routes = []
+    ann.send(chat(BOB, "one"))
+    (error,) = await ann.take("message")
+    assert condition(error) == "remote-server-not-found"
+    await assert_nothing_left(rig)
+
+
+async def test_a_next_hop_that_is_down_is_passed_over(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    rig.theirs.is_down = True
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    (error,) = await ann.take("message")
+    assert condition(error) == "remote-server-timeout"
+    rig.theirs.is_down = False
+    ann.send(chat(BOB, "two"))
+    await rig.settle()
+    assert await bob.bodies() == ["two"]
+
+
+async def test_200_only_when_the_message_is_on_disk(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    rig.theirs.place.ledger.window = 3600.0
+    ann.send(chat(BOB, "one", more=f"<request xmlns='{ns.DELIVERY_RECEIPTS}'/>"))
+    rig.rush()
+    assert len(rig.theirs.conversations._desk.asked) == 1, "the INVITE has no answer yet"
+    assert len(rig.ours.sender) == 1
+    await rig.settle()  # commits
+    assert not rig.theirs.conversations._desk.asked
+    assert await bob.bodies() == ["one"]
+
+
+async def test_a_message_that_is_not_settled_in_time_is_503(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    rig.theirs.place.ledger.window = 3600.0
+    ann.send(chat(BOB, "one"))
+    rig.rush()
+    for _ in range(6):
+        rig.clock.advance(1.0)
+        rig.rush()
+    assert not rig.theirs.conversations._desk.asked, "answered"
+    await rig.settle()
+    (error,) = await ann.take("message")
+    assert condition(error) == "resource-constraint"
+
+
+async def test_who_is_blocked_gets_an_error(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    await bob.ask("set", f"<block xmlns='{ns.BLOCKING}'><item jid='{ANN}'/></block>")
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    (error,) = await ann.take("message")
+    assert condition(error) == "recipient-unavailable"
+    assert await bob.bodies() == []
+
+
+async def test_with_messages_turned_off_nobody_is_reached(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    rig.theirs.place.set(IM_ENABLED, False)
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    (error,) = await ann.take("message")
+    assert condition(error) == "forbidden" and await bob.bodies() == []
+
+
+async def test_what_cannot_be_sent_outside_is_refused_with_a_reason(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    invitation = f"<x xmlns='{ns.MUC_USER}'><invite to='{BOB}'/></x>"
+    for xml in (
+        f"<message type='groupchat' to='{BOB}'><body>x</body></message>",
+        f"<message to='{BOB}'><x xmlns='jabber:x:conference' jid='room@{DOMAIN}'/></message>",
+        f"<message to='{BOB}'>{invitation}</message>",
+    ):
+        ann.send(xml)
+        (error,) = await ann.take("message")
+        assert condition(error) == "not-acceptable" and b"Group chat" in error.to_bytes()
+    ann.send(f"<message type='error' to='{BOB}'><body>x</body></message>")
+    ann.send(f"<message to='{BOB}'/>")
+    assert await ann.take("message") == []
+    await assert_nothing_left(rig)
+
+
+# -- crashes -------------------------------------------------------------------------------------------------
+
+
+async def test_after_a_crash_of_ours_what_was_acknowledged_is_sent(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    rig.theirs.is_deaf = True
+    for number in range(5):
+        ann.send(chat(BOB, f"{number}", f"m{number}", f"<origin-id xmlns='urn:xmpp:sid:0' id='o{number}'/>"))
+    await rig.settle()
+    assert h_of(ann) == 6
+    await rig.kill(rig.ours)
+    rig.theirs.is_deaf = False
+    await rig.revive(rig.ours)
+    assert await bob.bodies() == [f"{number}" for number in range(5)]
+    ann = await rig.ours.place.sign_in("ann", managed=True)
+    ann.send(chat(BOB, "3", "m3", "<origin-id xmlns='urn:xmpp:sid:0' id='o3'/>"))
+    ann.send(chat(BOB, "5", "m5", "<origin-id xmlns='urn:xmpp:sid:0' id='o5'/>"))
+    await rig.settle()
+    assert await bob.bodies() == ["5"], "what the client repeats is not sent twice"
+    await assert_nothing_left(rig)
+
+
+async def test_after_a_crash_of_ours_the_conversation_goes_on(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    assert await rig.ours.dialog_rows() == 1
+    await rig.kill(rig.ours)
+    await rig.revive(rig.ours)
+    ann = await rig.ours.place.sign_in("ann", managed=True)
+    rig.theirs.methods()
+    ann.send(chat(BOB, "two"))
+    await rig.settle()
+    bob.send(chat(ANN, "three"))
+    await rig.settle()
+    assert await bob.bodies() == ["one", "two"] and await ann.bodies() == ["three"]
+    assert rig.theirs.methods() == ["MESSAGE"] and rig.ours.methods() == ["INVITE", "MESSAGE"][1:]
+    await assert_nothing_left(rig)
+
+
+async def test_a_side_that_has_forgotten_the_dialog_is_called_anew(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    await bob.take()
+    rig.theirs.conversations._drop(lambda _person: True)
+    ann.send(chat(BOB, "two"))
+    ann.send(chat(BOB, "three"))
+    await rig.settle()
+    assert rig.theirs.methods() == ["INVITE", "MESSAGE", "INVITE", "MESSAGE"]
+    assert await bob.bodies() == ["two", "three"]
+
+
+async def test_new_messages_queue_behind_stored_ones(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    rig.theirs.is_deaf = True
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    await rig.kill(rig.ours)
+    rig.theirs.is_deaf = False
+    rig.ours.start(rig.ours.place)
+    rig.ours.is_down = False
+    ann = await rig.ours.place.sign_in("ann", managed=True)
+    ann.send(chat(BOB, "two"))
+    await rig.settle()
+    assert await bob.bodies() == [] and rig.ours.conversations.waiting == 1
+    await rig.ours.conversations.load(1)
+    await rig.settle()
+    assert await bob.bodies() == ["one", "two"]
+    await assert_nothing_left(rig)
+
+
+async def test_a_set_that_is_handed_over_leaves_everything_to_the_next_node(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    await rig.ours.conversations.hand_over(1)
+    assert not rig.ours.leftovers() or rig.ours.leftovers().keys() == {"transactions"}
+    assert await rig.ours.dialog_rows() == 1 and await rig.ours.outgoing() == []
+    await rig.ours.conversations.load(1)
+    ann.send(chat(BOB, "two"))
+    await rig.settle()
+    assert await bob.bodies() == ["one", "two"]
+    assert rig.theirs.methods() == ["INVITE", "MESSAGE"]
+    await assert_nothing_left(rig)
+
+
+async def test_what_is_dropped_with_a_set_was_promised_to_nobody(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    rig.theirs.is_deaf = True
+    ann.send(chat(BOB, "one"))
+    rig.ours.conversations.release(1)
+    (error,) = await ann.take("message")
+    assert condition(error) == "resource-constraint"
+    assert await rig.ours.outgoing() == []
+
+
+async def test_when_somebody_is_deleted_their_conversations_end(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    rig.ours.conversations.deleted(ann.user.person)
+    await rig.settle()
+    assert len(rig.ours.conversations) == 0 and len(rig.theirs.conversations) == 0
+    assert "BYE" in rig.theirs.methods()
+
+
+async def test_a_stop_hangs_up(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    await rig.ours.conversations.stop()
+    await rig.settle()
+    assert not rig.ours.leftovers() or rig.ours.leftovers().keys() == {"transactions"}
+    assert len(rig.theirs.conversations) == 0
+
+
+# -- pager mode ----------------------------------------------------------------------------------------------
+
+
+async def test_pager_mode(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    rig.ours.roads.uses_sessions = rig.theirs.roads.uses_sessions = False
+    ann.send(chat(BOB, "one"))
+    ann.send(chat(BOB, "two"))
+    bob.send(chat(ANN, "three"))
+    await rig.settle()
+    assert await bob.bodies() == ["one", "two"] and await ann.bodies() == ["three"]
+    assert rig.theirs.methods() == ["MESSAGE", "MESSAGE"] and rig.ours.methods() == ["MESSAGE"]
+    assert h_of(ann) == 3
+    await assert_nothing_left(rig)
+
+
+async def test_pager_mode_refused(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    rig.ours.roads.uses_sessions = False
+    ann.send(chat(f"nobody@{DOMAIN}", "one"))
+    await rig.settle()
+    (error,) = await ann.take("message")
+    assert condition(error) == "item-not-found"
+    await assert_nothing_left(rig)
+
+
+# -- what peers should not send ------------------------------------------------------------------------------
+
+
+def call(rig: ImRig, *headers: tuple[str, str], body: bytes | None = None, content_type: str = "") -> Request:
+    """An INVITE of Ann's side for Bob, changed."""
+    contact = rig.ours.roads.contact("tcp")
+    invite = im_requests.make_invite(parse(ANN), parse(BOB), "call", "tag", contact, "")
+    made = invite.headers
+    for name, value in headers:
+        made = made.with_(name, value)
+    if content_type:
+        made = made.with_("Content-Type", content_type)
+    return invite.replace(headers=made, body=invite.body if body is None else body)
+
+
+async def answer_to(rig: ImRig, request: Request) -> Response:
+    """Send a request from Ann's side; return its final answer."""
+    answers: list[Response | None] = []
+    rig.ours.sender.send(request, rig.ours.roads.routes, answers.append)
+    await rig.settle()
+    (answer,) = answers
+    assert answer is not None
+    return answer
+
+
+async def test_a_group_call_is_refused_politely(rig: ImRig) -> None:
+    await rig.people()
+    answer = await answer_to(rig, call(rig, ("Require", "com.microsoft.rtc-multiparty")))
+    assert answer.status == 420 and answer.headers.get("unsupported") == "com.microsoft.rtc-multiparty"
+    assert "Group chat" in (answer.headers.get("warning") or "")
+    endpoints = "<sip:a@example.org>, <sip:b@example.org>, <sip:c@example.org>"
+    answer = await answer_to(
+        rig, call(rig, ("Roster-Manager", "<sip:a@example.org>"), ("EndPoints", endpoints))
+    )
+    assert answer.status == 488 and "Group chat" in (answer.headers.get("warning") or "")
+    await assert_nothing_left(rig)
+
+
+async def test_two_endpoints_are_no_group(rig: ImRig) -> None:
+    await rig.people()
+    endpoints = f"<sip:{ANN}>, <sip:{BOB}>"
+    answer = await answer_to(rig, call(rig, ("EndPoints", endpoints)))
+    assert answer.status == 200 and b"m=message 5060 sip null" in answer.body
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b"v=0\r\nm=audio 5000 RTP/AVP 0\r\n", "application/sdp", 488),
+        (b"nonsense", "application/sdp", 488),
+        (b"x", "text/plain", 415),
+        (b"", "application/sdp", 200),
+    ],
+)
+async def test_what_a_call_may_offer(rig: ImRig, body: bytes, content_type: str, status: int) -> None:
+    await rig.people()
+    answer = await answer_to(rig, call(rig, body=body, content_type=content_type))
+    assert answer.status == status
+    if status == 200:
+        assert b"m=message 5060 sip null" in answer.body, "our offer"
+    await rig.advance(100)
+    assert len(rig.theirs.conversations) == 0
+
+
+async def test_within_a_dialog(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    (conversation,) = rig.ours.conversations.list_all()
+    (wire,) = conversation._wires.values()
+    assert wire.dialog is not None
+    statuses = {}
+    for method, content_type, body in (
+        ("MESSAGE", "text/x-msmsgsinvite", b"Invitation-Command: INVITE"),
+        ("MESSAGE", "text/html", b"<p>Hi <script>x</script><b>you</b></p>"),
+        ("INFO", "application/x-ms-mim", b"<action/>"),
+        ("REFER", "", b""),
+        ("OPTIONS", "", b""),
+    ):
+        request, wire.dialog = wire.dialog.request(method, content_type=content_type, body=body)
+        statuses[f"{method} {content_type}"] = await answer_to(rig, request)
+    assert [answer.status for answer in statuses.values()] == [415, 200, 415, 405, 200]
+    assert "text/plain" in (statuses["MESSAGE text/x-msmsgsinvite"].headers.get("accept") or "")
+    assert await bob.bodies() == ["one", "Hi you"]
+    again, wire.dialog = wire.dialog.request(
+        "INVITE",
+        content_type="application/sdp",
+        body=rig.theirs.requests[0].body,
+        contact=rig.ours.roads.contact("tcp"),
+    )
+    answer = await answer_to(rig, again)
+    assert answer.status == 200 and b"m=message" in answer.body
+    rig.ours.ack(wire.dialog.ack(again), rig.ours.roads.routes[0])
+    await rig.settle()
+    old = wire.dialog.request("MESSAGE", content_type="text/plain", body=b"x")[0]
+    stale = old.replace(headers=old.headers.with_("CSeq", "1 MESSAGE"))
+    assert (await answer_to(rig, stale)).status == 500
+    await assert_nothing_left(rig)
+
+
+async def test_a_call_that_is_cancelled(rig: ImRig) -> None:
+    await rig.people()
+    rig.theirs.place.ledger.window = 3600.0
+    invite = call(rig, ("ms-text-format", "text/plain; charset=UTF-8;ms-body=b25l"))
+    answers: list[Response | None] = []
+    sending = rig.ours.sender.send(invite, rig.ours.roads.routes, answers.append)
+    rig.rush()
+    rig.clock.advance(0.3)  # the agent says 100 Trying
+    rig.rush()
+    rig.ours.sender.cancel(sending)
+    rig.rush()
+    assert [answer.status for answer in answers if answer is not None] == [487]
+    await rig.settle()
+    await rig.advance(100)
+    assert len(rig.theirs.conversations) == 0
