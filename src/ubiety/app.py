@@ -54,7 +54,19 @@ from ubiety.routing.homes import Homes, Person
 from ubiety.routing.links import Links
 from ubiety.routing.router import Router
 from ubiety.settings import Settings
-from ubiety.store import audit, changes, domains, messages, nodes, secrets, streams, users
+from ubiety.store import (
+    audit,
+    changes,
+    domains,
+    messages,
+    nodes,
+    outgoing_messages,
+    secrets,
+    sip_dialogs,
+    sip_subscriptions,
+    streams,
+    users,
+)
 from ubiety.store import settings as setting_rows
 from ubiety.store.database import Database
 from ubiety.store.digests import Vault, load_vault
@@ -477,6 +489,9 @@ class Node:
             try:
                 before = self.clock.now() - DAY
                 await self.database.write(streams.gc_streams, before)
+                await self.database.write(sip_subscriptions.gc_subscriptions, before)
+                await self.database.write(sip_dialogs.gc_dialogs, before - 6 * DAY)
+                await self.database.write(outgoing_messages.gc_outgoing)
                 after: int | None = 0
                 while after is not None:
                     after = (await self.database.write(messages.gc_messages, before, after)).after

@@ -60,6 +60,7 @@ class Border:
             context.counters,
             tls=sip_tls.of_node(certificates, config, context.settings),
             resolver=resolver,
+            expects=lambda hop, names: federation.value.trust.accepts(names),
         )
         name = Name(self._host, lambda: self.stack.ports)
         ways = StaticWays(federation, context.homes, context.settings, context.clock, name)
