@@ -12,6 +12,7 @@ from ubiety.cluster.services import (
     DATABASE,
     PRESENCE_ENGINE,
     ROUTER,
+    SIP_FEDERATION,
     Kind,
 )
 from ubiety.store import alarms as rows
@@ -50,7 +51,7 @@ async def test_services_are_ordered_by_name_or_alias(running: SmallNode) -> None
     running.told.clear()
     stopped = await do(running, "service.stop", service="Cisco XCP Router")
     assert (stopped.status, stopped.reason) == ("STOPPED", "Commanded Out of Service")
-    assert running.told == [f"-{CONNECTION_MANAGER}", f"-{AUTHENTICATION}", f"-{ROUTER}"]
+    assert running.told == [f"-{one}" for one in (SIP_FEDERATION, CONNECTION_MANAGER, AUTHENTICATION, ROUTER)]
     with pytest.raises(Problem, match="needs Cisco XCP Router") as caught:
         await do(running, "service.start", service="cm")
     assert caught.value.kind.status == 409 and "service start" in caught.value.cure

@@ -11,6 +11,8 @@ from ubiety.cluster.services import (
     PRESENCE_ENGINE,
     ROUTER,
     SERVICES,
+    SIP_FEDERATION,
+    SIP_PROXY,
     Kind,
     ServiceError,
     Situation,
@@ -115,6 +117,8 @@ def test_what_decides_fail_over_and_what_is_activated() -> None:
         PRESENCE_ENGINE,
         AUTHENTICATION,
         CONNECTION_MANAGER,
+        SIP_PROXY,
+        SIP_FEDERATION,
     }
 
 
