@@ -63,6 +63,8 @@ class Deadlines(Generic[K]):
         heapify(self._heap)
 
     def _arm(self) -> None:
+        while self._heap and self._times.get(self._heap[0][2]) != self._heap[0][0]:
+            heappop(self._heap)
         if not self._heap:
             return
         at = self._heap[0][0]

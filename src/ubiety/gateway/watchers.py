@@ -212,7 +212,7 @@ class Watchers:
             standing = await self._ask(watcher.person, watcher.address, expires)
         except (StanzaError, StoreError, LookupError):
             return
-        if standing is Standing.GRANTED and not watcher.notifier.is_over:
+        if standing is Standing.GRANTED and self._is_kept(watcher):
             self._place(watcher, standing, self._composed_for(watcher.person, watcher.address, standing))
 
     def _composed_for(self, person: Person, address: Jid, standing: Standing) -> Composed:
@@ -259,7 +259,7 @@ class Watchers:
         # First what there is to see, then that it may be seen: so there is one NOTIFY.
         self._show(watcher, composed, {})
         self._perform(watcher, watcher.notifier.approve(self._now()))
-        if not watcher.notifier.is_over:
+        if self._is_kept(watcher):
             self._put(watcher, watcher.notifier.expires_at - self._now())
 
     def _show(self, watcher: Watcher, composed: Composed, bodies: dict[tuple[bool, str], bytes]) -> None:
@@ -287,7 +287,7 @@ class Watchers:
                 self._rows.drop(watcher.row)
             else:
                 self._notify(watcher, output)
-        if not watcher.notifier.is_over and watcher.is_started:
+        if watcher.is_started and self._is_kept(watcher):
             self._deadlines.set(watcher, watcher.notifier.deadline())
 
     def _notify(self, watcher: Watcher, order: Notify) -> None:
@@ -309,6 +309,8 @@ class Watchers:
             self._notified(watcher, None)
 
     def _notified(self, watcher: Watcher, response: Response | None) -> None:
+        if not self._is_kept(watcher):
+            return  # that was its last, or another node serves the person
         if response is None:
             outputs = watcher.notifier.notified(None, None, self._now())
         else:
@@ -331,9 +333,13 @@ class Watchers:
         self._by_dialog[watcher.dialog.call_id, watcher.dialog.local_tag] = watcher
         self._by_pair.setdefault((watcher.person.user_id, watcher.address.bare), []).append(watcher)
 
+    def _is_kept(self, watcher: Watcher) -> bool:
+        return self._by_dialog.get((watcher.dialog.call_id, watcher.dialog.local_tag)) is watcher
+
     def _forget(self, watcher: Watcher) -> None:
         self._deadlines.set(watcher, None)
-        self._by_dialog.pop((watcher.dialog.call_id, watcher.dialog.local_tag), None)
+        if self._is_kept(watcher):
+            del self._by_dialog[watcher.dialog.call_id, watcher.dialog.local_tag]
         pair = (watcher.person.user_id, watcher.address.bare)
         others = self._by_pair.get(pair)
         if others is not None and watcher in others:

@@ -73,8 +73,8 @@ class Watch:
     dialog: Dialog | None = None
     request: Request | None = None
     """The SUBSCRIBE that was sent last."""
-    shown: Composed = OFFLINE
-    """What the person's clients were shown last."""
+    shown: Composed | None = OFFLINE
+    """What the person's clients were shown last; None: another node has done that."""
     status: int | None = None
     """The last answer that was no success."""
     is_error_told: bool = False
@@ -139,7 +139,7 @@ class Watching:
             watch = self._by_pair.get((person.user_id, contact.bare))
             if watch is None:
                 self._watch_quietly(person, contact)
-            elif not watch.shown.state.is_offline:
+            elif watch.shown is not None and not watch.shown.state.is_offline:
                 self._context.router.route(_presence(to, contact, watch.shown))
 
     def deleted(self, person: Person) -> None:
@@ -180,7 +180,7 @@ class Watching:
             self._rows.drop(row)
             return
         watch = self._make(person, contact, row)
-        watch.state = subscription.state
+        watch.state, watch.shown = subscription.state, None
         left = subscription.expires - self._context.clock.now()
         start_at = self._now() + start_in
         try:
@@ -247,7 +247,7 @@ class Watching:
                     self._lost(watch, output)
                 case Over():
                     self._forget(watch)
-        if (watch.call_id, watch.local_tag) in self._by_tag:
+        if self._is_kept(watch):
             self._deadlines.set(watch, watch.subscriber.deadline())
 
     def _subscribe(self, watch: Watch, order: Subscribe) -> None:
@@ -292,8 +292,8 @@ class Watching:
         return request, hops_of(watch.dialog, self._ways, watch.person.jid, watch.contact)
 
     def _answered(self, watch: Watch, request: Request, response: Response | None) -> None:
-        if watch.request is not request:
-            return  # a newer one is on its way
+        if watch.request is not request or not self._is_kept(watch):
+            return  # a newer one is on its way, or another node serves the person
         if response is None:
             watch.status = None
             self._perform(watch, watch.subscriber.answered(None, None, None, self._now()))
@@ -402,9 +402,13 @@ class Watching:
         self._by_tag[watch.call_id, watch.local_tag] = watch
         self._by_pair[watch.person.user_id, watch.contact.bare] = watch
 
+    def _is_kept(self, watch: Watch) -> bool:
+        return self._by_tag.get((watch.call_id, watch.local_tag)) is watch
+
     def _forget(self, watch: Watch) -> None:
         self._deadlines.set(watch, None)
-        self._by_tag.pop((watch.call_id, watch.local_tag), None)
+        if self._is_kept(watch):
+            del self._by_tag[watch.call_id, watch.local_tag]
         pair = (watch.person.user_id, watch.contact.bare)
         if self._by_pair.get(pair) is watch:
             del self._by_pair[pair]

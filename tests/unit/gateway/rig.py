@@ -19,7 +19,7 @@ from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import Verdict
 from ubiety.sip import pidf
 from ubiety.sip.agent import Agent, Cause, Failed, Output, RequestReceived, ResponseReceived, Transmit
-from ubiety.sip.dialog import Dialog
+from ubiety.sip.dialog import Dialog, id_of
 from ubiety.sip.message import Request, Response, make_request, make_response, parse_message
 from ubiety.sip.outputs import Hop, Peer
 from ubiety.sip.pidf import PIDF, SipPresence
@@ -346,6 +346,10 @@ class Theirs(Side):
             self._take_subscribe(key, request)
 
     def _take_notify(self, key: int, request: Request) -> None:
+        dialog = self.dialogs.get(request.call_id)
+        if dialog is None or dialog.id != id_of(request):
+            self.respond(key, make_response(request, 481))
+            return
         presence = pidf.read(request.body, request.content_type) if request.body else None
         self.noted.append(Noted(request.headers.get("subscription-state") or "", presence, request))
         if self.held is not None:
