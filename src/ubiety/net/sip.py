@@ -405,6 +405,7 @@ class SipStack:
             "is_listening": self._pool is not None,
             "ports": self.ports,
             "connections": self.peers(),
+            "entries": self._pool.entries if self._pool is not None else 0,
             "transactions": asdict(self.agent.counts),
             "dropped": {why.value: count for why, count in self.agent.dropped.items()},
         }

@@ -102,6 +102,12 @@ class SipPool:
         """Those that can be used."""
         return [connection for connection in self._connections.values() if connection.is_ready]
 
+    @property
+    def entries(self) -> int:
+        """Entries in all tables of what lives: 0 when nobody is connected, nor about to be."""
+        tables = (self._connections, self._outlets, self._hops, self._opening, self._held)
+        return sum(len(table) for table in (*tables, self._by_address, self._reusable))
+
     # -- connections of others to us ---------------------------------------------------------------
 
     def accept(self, listener: str, transport: str) -> Callable[[], SipConnection]:

@@ -42,6 +42,17 @@ async def test_over_ipv6(transport: str) -> None:
         assert peer.address == "::1" and received.via.host == "[::1]"
 
 
+async def test_one_port_for_both_families_and_both_transports() -> None:
+    places = Places(sip=[Listen("0.0.0.0", 0), Listen("::", 0)])
+    async with running(places) as (server, echo), running(NOWHERE) as (client, user):
+        for transport in ("tcp", "udp"):
+            for host in (HOST, "::1"):
+                assert await user.outcome(client.send(request(), hop_to(server, transport, host=host))) == 200
+        assert {(peer.transport, peer.address) for _, peer in echo.requests} == {
+            (transport, host) for transport in ("tcp", "udp") for host in (HOST, "::1")
+        }
+
+
 async def test_requests_to_one_hop_share_a_connection_and_keep_their_order() -> None:
     async with running() as (server, echo), running(NOWHERE) as (client, user):
         hop = hop_to(server)
