@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from ubiety.element import Element, parse_element
+from ubiety.element import Element
 from ubiety.lab.availability import Shown
 from ubiety.lab.people import Person
 from ubiety.lab.plan import bare
-from ubiety.lab.publications import NS_CARD, NS_CATEGORIES, NS_NOTE, stamp, write_state
+from ubiety.lab.publications import NS_CARD, NS_CATEGORIES, NS_NOTE, parse_body, stamp, write_state
 
 CATEGORIES = "application/msrtc-event-categories+xml"
 RLMI = "application/rlmi+xml"
@@ -46,7 +46,7 @@ class Batch:
 
 def read_batch(body: bytes) -> Batch:
     """Reads an adhoc list, of 2005 or of 2007 and later. Raises ElementError."""
-    root = parse_element(body, "")
+    root = parse_body(body)
     action = "subscribe"
     uris: list[str] = []
 

@@ -58,6 +58,7 @@ class Client:
         self._servers = servers
         self._count = 0
         self._ended: deque[Subscription] = deque(maxlen=64)
+        self._by_call: dict[str, Subscription] = {}
 
     @property
     def uri(self) -> str:
@@ -196,16 +197,24 @@ class Client:
 
     def has_dialog(self, call_id: str) -> bool:
         """Whether a request of this call is for this client."""
-        return call_id in self.conversations or any(
-            subscription.call_id == call_id for subscription in (*self.subscriptions.values(), *self._ended)
-        )
+        return call_id in self.conversations or self._subscription(call_id) is not None
+
+    def _subscription(self, call_id: str) -> Subscription | None:
+        known = self._by_call.get(call_id)
+        if known is None or known.call_id != call_id:  # it has lost its dialog, or has never been asked for
+            everyone = (*self.subscriptions.values(), *self._ended)
+            known = next((one for one in everyone if one.call_id == call_id), None)
+            self._by_call.pop(call_id, None)
+            if known is not None:
+                self._by_call[call_id] = known
+        return known
 
     async def answer(self, request: Request, on_provisional: Callable[[Response], None]) -> Response:
         """Takes a request and returns the final answer."""
         if request.method == "NOTIFY":
-            for subscription in (*self.subscriptions.values(), *self._ended):
-                if subscription.call_id == request.call_id:
-                    return subscription.notified(request)
+            subscription = self._subscription(request.call_id)
+            if subscription is not None:
+                return subscription.notified(request)
             return make_response(request, 481, to_tag=new_token())
         if request.method == "INVITE" and not request.to.tag:
             return await self._invited(request, on_provisional)

@@ -124,8 +124,14 @@ class FrontEnd:
         """Runs something beside; it ends with the front end."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            context = {"message": f"{self.plan.name} has failed", "exception": error, "task": task}
+            task.get_loop().call_exception_handler(context)
 
     async def send(
         self,
@@ -188,7 +194,7 @@ class FrontEnd:
         if answer is None:
             try:
                 answer = await self.route(request, received.connection, received.respond)
-            except NoAnswerError as error:
+            except (NoAnswerError, SipSyntaxError) as error:
                 answer = make_response(request, error.status, to_tag=new_token())
         received.respond(answer)
         if self.faults.answers_twice:

@@ -35,6 +35,7 @@ class Pool:
             id(one): Proxy(self.site, one, self.presence, self.registrar) for one in self.front_ends
         }
         self.clients: dict[str, Client] = {}
+        self._places = {uri: place for place, uri in enumerate(self.site.people)}
         self.on_entry: Callable[[str, Entry], None] = lambda _uri, _entry: None
 
     async def __aenter__(self) -> Self:
@@ -70,8 +71,7 @@ class Pool:
     def home_of(self, uri: str) -> FrontEnd:
         """The front end that serves a person: always the same one as long as it runs."""
         running = [one for one in self.front_ends if one.is_running] or self.front_ends
-        place = list(self.site.people).index(uri) if uri in self.site.people else 0
-        return running[place % len(running)]
+        return running[self._places.get(uri, 0) % len(running)]
 
     async def sign_in(self, word: str, availability: str = "available", *, watches: bool = True) -> Client:
         """Signs a person in as a simulated client, which then subscribes to its contacts.

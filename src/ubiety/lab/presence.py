@@ -22,7 +22,7 @@ READABLE = (PIDF, "application/cpim-pidf+xml", "*/*", "application/*")
 Originate = Callable[[FrontEnd, Request], Awaitable[Response]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Watch:
     """One subscription of somebody to one of our people."""
 
@@ -48,6 +48,7 @@ class PresenceServer:
         self.site = site
         self._originate = originate
         self.watches: dict[tuple[str, str], Watch] = {}
+        self._of: dict[str, set[Watch]] = {uri: set() for uri in site.people}
         for person in site.people.values():
             person.on_change.append(self._person_changed)
 
@@ -65,6 +66,7 @@ class PresenceServer:
         seconds = self._granted(request)
         watch = Watch(person, watcher, dialog, front_end, content_type, _now() + seconds)
         self.watches[request.call_id, dialog.local_tag] = watch
+        self._of[person.uri].add(watch)
         front_end.spawn(self._serve(watch))
         return self._accept(request, watch, 202 if verdict == ASKED else 200, seconds)
 
@@ -97,7 +99,7 @@ class PresenceServer:
 
     def watchers_of(self, person: Person) -> list[str]:
         """Who watches a person, the same one once for each subscription."""
-        return [watch.watcher for watch in self.watches.values() if watch.person is person]
+        return [watch.watcher for watch in self._of[person.uri]]
 
     def _granted(self, request: Request) -> float:
         asked = 3600 if request.expires is None else request.expires
@@ -113,10 +115,9 @@ class PresenceServer:
         return make_response(request, status, to_tag=watch.dialog.local_tag, headers=headers)
 
     def _person_changed(self, person: Person) -> None:
-        for watch in self.watches.values():
-            if watch.person is person:
-                watch.is_dirty = True
-                watch.wake.set()
+        for watch in self._of[person.uri]:
+            watch.is_dirty = True
+            watch.wake.set()
 
     async def _serve(self, watch: Watch) -> None:
         """Sends NOTIFYs, one at a time and always the newest state, until the subscription ends."""
@@ -134,6 +135,7 @@ class PresenceServer:
                     watch.is_dirty = True  # the last NOTIFY says why
         finally:
             self.watches.pop((watch.dialog.call_id, watch.dialog.local_tag), None)
+            self._of[watch.person.uri].discard(watch)
 
     async def _notify(self, watch: Watch) -> None:
         left = watch.expires_at - _now()

@@ -7,7 +7,7 @@ unknown in a domain of ours goes along the one static route of that domain, wher
 import asyncio
 from collections.abc import Callable
 
-from ubiety.lab.connection import Connection, hop_of
+from ubiety.lab.connection import PORTS, Connection, hop_of
 from ubiety.lab.exchanges import NoAnswerError
 from ubiety.lab.front_end import FrontEnd, Origin
 from ubiety.lab.people import Person
@@ -123,7 +123,9 @@ class Proxy:
         if f"{uri.host.lower()}:{uri.port}" == front_end.address.lower():
             return True
         names = {plan.name.lower(), plan.host.lower(), self.site.plan.pool_name.lower()}
-        ports = {None, 0, *front_end.ports.values()}
+        ports: set[int | None] = set(front_end.ports.values())
+        if ports & set(PORTS.values()):
+            ports.add(None)
         return uri.port in ports and (uri.host.lower() in names or uri.host == self.site.plan.address)
 
     def _has_been_here(self, request: Request) -> bool:

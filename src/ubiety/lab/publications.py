@@ -1,5 +1,6 @@
 """What a signed-in client publishes of its person: categories in containers (MS-PRES 2.2.2, 3.10)."""
 
+import re
 import time
 from dataclasses import dataclass, field
 from xml.sax.saxutils import quoteattr
@@ -13,6 +14,7 @@ NS_STATE = "http://schemas.microsoft.com/2006/09/sip/state"
 NS_NOTE = "http://schemas.microsoft.com/2006/09/sip/note"
 NS_CARD = "http://schemas.microsoft.com/2006/09/sip/contactcard"
 NS_XSI = "http://www.w3.org/2001/XMLSchema-instance"
+_DECLARATION = re.compile(rb"\A\s*<\?xml[^>]*\?>\s*")
 OWN = 2
 """The container whose state everybody's is made from."""
 NOTES = 200
@@ -82,8 +84,13 @@ class Book:
         return Shown(number or AVAILABLE, activity, note)
 
 
+def parse_body(body: bytes) -> Element:
+    """Reads an XML body of a client, with or without a declaration before it. Raises ElementError."""
+    return parse_element(_DECLARATION.sub(b"", body), "")
+
+
 def _publications(body: bytes) -> list[Element]:
-    root = parse_element(body, "")
+    root = parse_body(body)
     return [child for group in root.elements for child in group.elements if child.name == "publication"]
 
 

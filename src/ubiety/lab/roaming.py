@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape, quoteattr
 
-from ubiety.element import Element, ElementError, parse_element
+from ubiety.element import Element, ElementError
 from ubiety.lab.availability import Shown
 from ubiety.lab.categories import CATEGORIES, read_batch, write_batch, write_categories
 from ubiety.lab.dialog import Dialog, accepted
 from ubiety.lab.people import BLOCKED, Person
 from ubiety.lab.plan import bare
-from ubiety.lab.publications import Book, write_fault, write_roaming
+from ubiety.lab.publications import Book, parse_body, write_fault, write_roaming
 from ubiety.lab.real_client import RealClient
 from ubiety.lab.site import Site, new_token
 from ubiety.sip.message import Request, Response, make_response
@@ -103,36 +103,40 @@ class HomeServer:
             kind, body = writers[event](request, client, held)
         except ElementError:
             return make_response(request, 400, to_tag=new_token())
-        return self._answer(request, held, event, expires, kind, body)
+        return self._answer(request, client, held, event, expires, (kind, body))
 
     def _answer(
-        self, request: Request, held: Held, event: str, expires: int, kind: str, body: bytes
+        self,
+        request: Request,
+        client: RealClient,
+        held: Held,
+        event: str,
+        expires: int,
+        content: tuple[str, bytes],
     ) -> Response:
         """Accepts with the first notification in the answer (MS-SIP 3.4, ms-piggyback-first-notify)."""
         state = f"active;expires={expires}" if expires else "terminated;expires=0"
         held.dialog.local_cseq += 1
         headers = [
-            ("Contact", f"<{self._address(held)}>"),
+            ("Contact", f"<{client.front_end.contact}>"),
             ("Expires", str(expires)),
             ("Event", event),
             ("subscription-state", state),
             ("ms-piggyback-cseq", str(held.dialog.local_cseq)),
             ("Supported", "ms-benotify, ms-piggyback-first-notify"),
         ]
+        kind, body = content
         if kind.startswith("multipart"):
             headers.append(("Require", "eventlist"))
         return make_response(
             request, 200, to_tag=held.dialog.local_tag, headers=headers, content_type=kind, body=body
         )
 
-    def _address(self, held: Held) -> str:
-        return f"sip:{self.site.plan.pool_name};ms-fe={held.dialog.local_tag}"
-
     def _push(self, client: RealClient, event: str, kind: str, body: bytes) -> None:
         held = self.held.get(client, {}).get(event)
         if held is not None:
             headers = (
-                ("Contact", f"<{self._address(held)}>"),
+                ("Contact", f"<{client.front_end.contact}>"),
                 ("Event", event),
                 ("subscription-state", f"active;expires={EXPIRES}"),
                 ("Content-Type", kind),
@@ -218,7 +222,7 @@ class HomeServer:
 
     def _set_members(self, request: Request, client: RealClient) -> Response:
         """Access levels: who is put into the blocking container sees nothing, who leaves it sees again."""
-        for container in parse_element(request.body, "").elements:
+        for container in parse_body(request.body).elements:
             for member in container.elements:
                 if member.get("type") == "user":
                     is_added = member.get("action") == "add"
@@ -229,7 +233,7 @@ class HomeServer:
         return make_response(request, 200, to_tag=new_token())
 
     def _set_subscribers(self, request: Request, client: RealClient) -> Response:
-        for subscriber in parse_element(request.body, "").elements:
+        for subscriber in parse_body(request.body).elements:
             watcher = bare(subscriber.get("user") or "")
             if subscriber.get("acknowledged") == "true" and watcher in client.person.asking:
                 client.person.decide(watcher, is_allowed=True)
@@ -237,7 +241,7 @@ class HomeServer:
 
     def _soap(self, request: Request, client: RealClient) -> Response:
         """Contact lists are changed by SOAP calls (MS-SIP 3.7.5)."""
-        root = parse_element(request.body, "")
+        root = parse_body(request.body)
         call = next((one for part in root.elements for one in part.elements), None)
         if call is None:
             raise ElementError("no call in the envelope")
