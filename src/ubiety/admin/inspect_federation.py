@@ -118,7 +118,8 @@ def inspect_trust(value: Federation, ports: Iterable[str]) -> Iterator[Finding]:
         text = "Routes use TLS, and no TLS peer is named: servers that connect to us over TLS are refused."
         yield Finding(check, FAILED, text, cure)
     elif listening and value.entries and not any(one.kind == ALL for one in value.entries):
-        yield Finding(check, PASSED, f"{len(value.entries)} entries say whose requests are taken.")
+        words = "One entry says" if len(value.entries) == 1 else f"{len(value.entries)} entries say"
+        yield Finding(check, PASSED, f"{words} whose requests are taken.")
 
 
 def inspect_hops(federation: FederationCopy) -> Iterator[Finding]:

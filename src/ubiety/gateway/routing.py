@@ -148,10 +148,7 @@ class _Walk:
             self._note(f"{domain} belongs to another organisation that is reached over SIP.")
             return None
         if domain not in rules.domains:
-            why, cure = explain_domain(domain, rules.domains)
-            self._note(f"Or, if it is another organisation's: ubiety federation add {domain}")
-            self._note(cure)
-            return self._refuse(403, "forbidden", f"{why}, and not federated over SIP.")
+            return self._refuse(403, "forbidden", f"{self._explain(domain)}.")
         if question.is_returned:
             return None
         if question.is_sender_ours:  # seed 000: a person is enabled on one of the two sides only
@@ -170,10 +167,7 @@ class _Walk:
             self._note(f"{question.domain} belongs to another organisation that is reached over SIP.")
             return self._send(Action.REMOTE)
         if question.domain not in rules.domains:
-            why, cure = explain_domain(question.domain, rules.domains)
-            self._note(f"Or, if it is another organisation's: ubiety federation add {question.domain}")
-            self._note(cure)
-            return self._refuse(404, "remote-server-not-found", f"{why}, and not federated over SIP.")
+            return self._refuse(404, "remote-server-not-found", f"{self._explain(question.domain)}.")
         self._note(f"{question.domain} is one of our domains.")
         return self._deliver() if question.is_ours else self._elsewhere()
 
@@ -199,6 +193,14 @@ class _Walk:
         else:
             self._note("The routing mode is basic: who is not ours is looked for on the Microsoft side.")
         return self._send(Action.MICROSOFT)
+
+    def _explain(self, domain: str) -> str:
+        """Note the cures for a domain that is not known here, and return what is wrong with it."""
+        why, cure = explain_domain(domain, self._rules.domains)
+        self._note(f"{domain} is neither one of our domains nor federated over SIP.")
+        self._note(cure)
+        self._note(f"If it is another organisation's: ubiety federation add {domain}")
+        return why
 
     def _deliver(self) -> Decision:
         question = self._question

@@ -229,7 +229,7 @@ class Gateway:
             reason=decision.reason,
         )
         known = self._context.homes.domains | self._federation.value.remote_domains
-        for domain in (sender.domain, recipient.domain):
+        for domain in {sender.domain, recipient.domain}:
             if domain not in known:
                 example = f"{sender.bare} to {recipient.bare}"
                 self._federation.note_stranger(domain, example, self._context.clock.now())
