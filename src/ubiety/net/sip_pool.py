@@ -42,6 +42,8 @@ MOST_REASONS = 1000
 QUEUE_BYTES = 4 * 1024 * 1024
 """Bytes that may wait for a connection."""
 
+Place = tuple[str, str, int]
+"""Transport, IP address and port."""
 Expects = Callable[[Hop, tuple[str, ...]], bool]
 
 
@@ -85,6 +87,8 @@ class SipPool:
         self._connections: dict[int, SipConnection] = {}
         self._outlets: dict[Hop, _Outlet] = {}
         self._hops: dict[int, list[Hop]] = {}  # by flow: who sends on it
+        self._places: dict[Place, SipConnection] = {}  # those that we opened
+        self._placed: dict[int, Place] = {}  # by flow
         self._opening: dict[int, asyncio.Future[None]] = {}
         self._held: Counter[int] = Counter()
         self._by_address: Counter[str] = Counter()
@@ -105,7 +109,7 @@ class SipPool:
     @property
     def entries(self) -> int:
         """Entries in all tables of what lives: 0 when nobody is connected, nor about to be."""
-        tables = (self._connections, self._outlets, self._hops, self._opening, self._held)
+        tables = (self._connections, self._outlets, self._hops, self._opening, self._held, self._places)
         return sum(len(table) for table in (*tables, self._by_address, self._reusable))
 
     # -- connections of others to us ---------------------------------------------------------------
@@ -172,6 +176,9 @@ class SipPool:
         if connection.listener:
             self._count_down(peer.address)
         self._forget_reusable(connection)
+        place = self._placed.pop(flow, None)
+        if place is not None and self._places.get(place) is connection:
+            del self._places[place]
         for hop in self._hops.pop(flow, ()):
             self._outlets.pop(hop, None)
         self._held.pop(flow, None)
@@ -259,6 +266,8 @@ class SipPool:
     async def _connect(self, outlet: _Outlet) -> None:
         try:
             connection = await self._find_or_open(outlet.hop)
+            if not connection.is_open:
+                raise ConnectFailed("the connection is closed")
         except (ConnectFailed, NotResolved, CertificateError) as error:
             self._give_up(outlet, str(error))
             return
@@ -286,7 +295,7 @@ class SipPool:
     async def _find_or_open(self, hop: Hop) -> SipConnection:
         reasons = []
         for address in list(await self._resolver.resolve(hop))[:MOST_ADDRESSES]:
-            connection = self._reusable_for(hop, address[0])
+            connection = self._there_already(hop, address) or self._reusable_for(hop, address[0])
             if connection is not None:
                 return connection
             seconds = self._settings.get(CONNECT_SECONDS)
@@ -297,6 +306,17 @@ class SipPool:
             except (OSError, ConnectFailed) as error:
                 reasons.append(f"{address[0]} port {address[1]}: {error}")
         raise ConnectFailed("; ".join(reasons))
+
+    def _there_already(self, hop: Hop, address: Address) -> SipConnection | None:
+        """One that we opened to the same place under another name, if the peer has proved this one too."""
+        connection = self._places.get((hop.transport, *address))
+        if connection is None or not connection.is_open:
+            return None
+        names = connection.peer.names
+        if hop.transport != "tls" or covers(names, hop.name or hop.host):
+            return connection
+        is_judged = not hop.name and self._expects is not None and _is_address(hop.host)
+        return connection if is_judged and self._expects and self._expects(hop, names) else None
 
     def _reusable_for(self, hop: Hop, address: str) -> SipConnection | None:
         if hop.transport != "tls":
@@ -312,6 +332,7 @@ class SipPool:
         connection = SipConnection(
             self, flow, self._bounds(), transport_name=hop.transport, tls=tls, accepts=accepts
         )
+        place = hop.transport, *address
         opening = self._opening[flow] = self._loop.create_future()
         try:
             await self._loop.create_connection(lambda: connection, *address)
@@ -320,6 +341,10 @@ class SipPool:
             self._opening.pop(flow, None)
             connection.abort()
             raise
+        if not connection.is_open:  # since a moment ago
+            raise ConnectFailed("closed by the peer at once")
+        self._places[place] = connection
+        self._placed[flow] = place
         return connection
 
     def _client_tls(self, hop: Hop) -> tuple[TlsLayer | None, Callable[[tuple[str, ...]], bool] | None]:

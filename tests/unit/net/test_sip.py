@@ -13,6 +13,7 @@ from tests.sip.stacks import HOST, NOWHERE, Echo, hop_to, request, running, sett
 from ubiety.config import Listen
 from ubiety.net.listener import ListenError
 from ubiety.net.sip import Places
+from ubiety.net.sip_dns import Resolver
 from ubiety.sip.message import Request, make_response
 from ubiety.sip.outputs import Cause, Hop, Peer
 
@@ -62,6 +63,31 @@ async def test_requests_to_one_hop_share_a_connection_and_keep_their_order() -> 
         assert [one.body for one, _ in echo.requests] == [str(number).encode() for number in range(50)]
         assert len({peer.flow for _, peer in echo.requests}) == 1
         assert len(server.peers()) == len(client.peers()) == 1
+
+
+async def test_hops_that_lead_to_the_same_place_share_a_connection_as_far_as_the_peer_proves_its_names(
+    firm: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "hosts").write_text(f"{HOST} fe1.example.com fe2.example.com pool.example.com\n")
+    resolver = Resolver(asyncio.get_running_loop(), hosts=tmp_path / "hosts")
+    theirs = firm.issue("pool.example.com", "fe1.example.com").tls(firm.ca)
+    ours = firm.issue("im.example.org").tls(firm.ca)
+    places = Places(sip=[Listen(HOST, 0)], tls_peer=[Listen(HOST, 0)])
+    async with (
+        running(places, tls=theirs) as (server, _),
+        running(NOWHERE, tls=ours, resolver=resolver, expects=lambda _hop, names: bool(names)) as (
+            client,
+            user,
+        ),
+    ):
+        for name in ("fe1.example.com", "pool.example.com"):
+            for transport in ("tls", "tcp"):
+                hop = hop_to(server, transport, host=name, name=name if transport == "tls" else "")
+                assert await user.outcome(client.send(request(), hop)) == 200
+        assert await user.outcome(client.send(request(), hop_to(server, "tls"))) == 200
+        assert sorted(one["transport"] for one in client.peers()) == ["tcp", "tls"]
+        other = hop_to(server, "tls", host="fe2.example.com", name="fe2.example.com")
+        assert await user.outcome(client.send(request(), other)) is Cause.TRANSPORT
 
 
 async def test_the_answers_follow_the_connection_and_the_counts_return_to_zero() -> None:
