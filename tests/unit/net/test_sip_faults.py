@@ -100,3 +100,26 @@ async def test_a_server_that_breaks_off_is_connected_to_anew(
     async with server_that(fault, OK) as hop, running(NOWHERE) as (client, user):
         assert await user.outcome(client.send(request(), hop), 5) is Cause.TRANSPORT
         assert await user.outcome(client.send(request(), hop), 5) == 200
+
+
+async def test_a_server_that_hangs_up_at_once() -> None:
+    count = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+        if count % 2:
+            writer.transport.abort()
+        else:
+            writer.close()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    async with running(NOWHERE) as (client, user):
+        hop = Hop("tcp", HOST, server.sockets[0].getsockname()[1])
+        keys = []
+        for _ in range(60):
+            keys.append(client.send(request(), hop))
+            await asyncio.sleep(0.02)
+        assert {await user.outcome(key, 2) for key in keys} == {Cause.TRANSPORT}
+        assert count > 5 and client.status()["entries"] == 0
+    server.close()
