@@ -21,14 +21,18 @@ from ubiety.presence.model import Composed
 from ubiety.routing.homes import Person
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Refused, Verdict
-from ubiety.sip.message import Request
+from ubiety.sip.message import Request, make_response
 from ubiety.stanza import Stanza
 from ubiety.store import sip_subscriptions as rows
+from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 
-PAGE: Final = 500
+PAGE: Final = 200
+RETRY_SECONDS: Final = 2.0
+BUSY_SECONDS: Final = "5"
+"""What peers are told to wait while subscriptions are being read."""
 
 
 class Presence:
@@ -46,6 +50,10 @@ class Presence:
         draw: Callable[[], float],
     ) -> None:
         self._context = context
+        self._stack = stack
+        self._sleep = sleep
+        self._loading: dict[int, object] = {}
+        """The sets whose subscriptions are being read, each with what tells this reading from others."""
         self._rows = Rows(context.database, context.spawn, sleep)
         self.watchers = Watchers(context, stack, sender, ways, self._rows, call_later, token)
         self.watching = Watching(context, stack, sender, ways, self._rows, call_later, token, draw)
@@ -59,8 +67,14 @@ class Presence:
     def received(self, key: int, request: Request) -> bool:
         """Take a SUBSCRIBE or NOTIFY of a dialog; False if the dialog is not known here (481 then)."""
         if request.method == "SUBSCRIBE":
-            return self.watchers.refresh(key, request)
-        return self.watching.notified(key, request)
+            is_known = self.watchers.refresh(key, request)
+        else:
+            is_known = self.watching.notified(key, request)
+        if not is_known and self._loading:
+            # It may be one of those that are not read yet, and 481 would end it at the other side.
+            headers = (("Retry-After", BUSY_SECONDS),)
+            self._stack.respond(key, make_response(request, 503, headers=headers))
+        return is_known or bool(self._loading)
 
     # -- XMPP --------------------------------------------------------------------------------------
 
@@ -93,27 +107,52 @@ class Presence:
     def look_around(self, user: User, session: Session) -> None:
         """Show a new session what is known of all contacts outside."""
         if user.outside is not None:
-            self.watching.look_around(user.person, list(user.outside.watched_jids()), session.jid)
+            self._look(user, list(user.outside.watched_jids()), session.jid)
 
     def look_at(self, user: User, contact: Jid) -> None:
         """Show all sessions of a person what is known of one contact."""
-        self.watching.look_around(user.person, [contact], user.jid.bare_jid())
+        self._look(user, [contact], user.jid.bare_jid())
 
     def forgotten(self, user: User) -> None:
         """A person is not loaded any more; subscriptions live on."""
 
+    def _look(self, user: User, contacts: Sequence[Jid], to: Jid) -> None:
+        # While they are being read, a contact without a watch is not one that nobody watches.
+        self.watching.look_around(user.person, contacts, to, user.person.set_id not in self._loading)
+
     # -- homes -------------------------------------------------------------------------------------
 
     async def load(self, set_id: int) -> None:
-        """Take up all subscriptions of the people of a set (`routing.homes.Homed`)."""
+        """Take up all subscriptions of the people of a set (`routing.homes.Homed`), beside other work."""
         self.release(set_id)
+        reading = self._loading[set_id] = object()
+        self._context.spawn(self._load(set_id, reading))
+
+    async def _load(self, set_id: int, reading: object) -> None:
         positions = count(1)
-        after = 0
-        while page := await self._context.database.read(rows.list_of_set, set_id, after, PAGE):
-            after = page[-1].id
-            self._restore(page, positions)
+        try:
+            await self._read(set_id, reading, positions)
+        finally:
+            if self._loading.get(set_id) is reading:
+                del self._loading[set_id]
         if number := next(positions) - 1:
             event("sip_subscriptions_restored", "info", set_id=set_id, subscriptions=number)
+
+    async def _read(self, set_id: int, reading: object, positions: "count[int]") -> None:
+        after = 0
+        while self._loading.get(set_id) is reading:
+            try:
+                page = await self._context.database.read(rows.list_of_set, set_id, after, PAGE)
+            except StoreError as error:
+                event("sip_subscriptions_not_read", "warning", set_id=set_id, reason=str(error))
+                await self._sleep(RETRY_SECONDS)
+                continue
+            if self._loading.get(set_id) is not reading:
+                return
+            self._restore(page, positions)
+            if len(page) < PAGE:
+                return
+            after = page[-1].id
 
     async def load_person(self, person: Person) -> None:
         """Take up the subscriptions of somebody who was moved to this node."""
@@ -126,6 +165,7 @@ class Presence:
 
     def release(self, set_id: int) -> None:
         """Serve the people of a set no more, at once; nobody is told."""
+        self._loading.pop(set_id, None)
         self._release(lambda person: person.set_id == set_id)
 
     async def hand_over_person(self, person: Person) -> None:

@@ -133,12 +133,13 @@ class Watching:
             self._rows.drop(watch.row)
             self._perform(watch, watch.subscriber.stop(self._now()))
 
-    def look_around(self, person: Person, contacts: Iterable[Jid], to: Jid) -> None:
+    def look_around(self, person: Person, contacts: Iterable[Jid], to: Jid, may_watch: bool = True) -> None:
         """Show what is known of these contacts to an address of the person; watch those who are not yet."""
         for contact in contacts:
             watch = self._by_pair.get((person.user_id, contact.bare))
             if watch is None:
-                self._watch_quietly(person, contact)
+                if may_watch:
+                    self._watch_quietly(person, contact)
             elif watch.shown is not None and not watch.shown.state.is_offline:
                 self._context.router.route(_presence(to, contact, watch.shown))
 

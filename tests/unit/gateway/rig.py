@@ -286,6 +286,7 @@ class Theirs(Side):
         self.first_presence: SipPresence | None = SipPresence(True)
         self.held: list[tuple[int, Request]] | None = None
         """NOTIFYs are kept here instead of being answered."""
+        self._asked: dict[str, Request] = {}
         self._numbers = itertools.count(1)
 
     # -- they watch ours ---------------------------------------------------------------------------
@@ -323,14 +324,17 @@ class Theirs(Side):
                 contact=contact,
                 headers=headers,
             )
-        self._last = request
+        self._asked[request.call_id] = request
         return self.send(request, Hop("tls", "imp.example.org", 5061))
 
     def response_received(self, key: int, response: Response) -> None:
         """Note it, and the dialog."""
         self.responses[key] = response
         if response.cseq.method == "SUBSCRIBE" and response.status < 300:
-            self.dialogs.setdefault(response.call_id, Dialog.from_response(self._last, response))
+            self.dialogs.setdefault(response.call_id, self._made(response))
+
+    def _made(self, response: Response) -> Dialog:
+        return Dialog.from_response(self._asked[response.call_id], response)
 
     def failed(self, key: int, cause: Cause) -> None:
         """Note it."""

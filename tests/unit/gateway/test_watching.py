@@ -448,3 +448,34 @@ async def test_a_person_is_moved(rig: Rig) -> None:
     await rig.presence.load_person(ann.user.person)
     await rig.advance(1)
     assert rig.theirs.take_subscribes() == [(7446, False)]
+
+
+async def test_while_rows_are_read(rig: Rig) -> None:
+    ann = await watching(rig)
+    call_id = the_call(rig)
+    rig.presence.release(1)
+    await rig.presence.load(1)
+    key = rig.theirs.notify(call_id, "active", AWAY)
+    ann.leave()
+    phone = await rig.place.users.load(ann.user.person)
+    rig.presence.look_at(phone, parse(YSAM))
+    rig._carry()
+    await rig.settle()
+    response = rig.theirs.responses[key]
+    assert isinstance(response, Response)
+    assert (response.status, response.headers.get("retry-after")) == (503, "5")
+    await rig.advance(5)
+    assert rig.theirs.take_subscribes() == [(7446, False)]
+
+
+async def test_served_no_more_while_rows_are_read(rig: Rig) -> None:
+    await watching(rig)
+    await rig.presence.load(1)
+    rig.presence.release(1)
+    await rig.settle()
+    assert len(rig.presence.watching) == 0
+    await rig.presence.load(1)
+    await rig.presence.load(1)
+    await rig.advance(5)
+    assert len(rig.presence.watching) == 1
+    assert rig.theirs.take_subscribes() == [(7446, False)]
