@@ -20,6 +20,7 @@ from ubiety.net.sip_socket import in_uri, own_address
 from ubiety.net.sip_tls import SipTls
 from ubiety.net.sip_trace import RECEIVED, SENT, Trace
 from ubiety.net.sip_udp import SipDatagrams
+from ubiety.net.sip_wire import shown_peer
 from ubiety.settings import Settings
 from ubiety.sip.agent import Agent, Timers
 from ubiety.sip.framing import Malformed
@@ -253,7 +254,7 @@ class SipStack:
             self._counters.sip_requests_in += 1
         else:
             self._counters.sip_responses_in += 1
-        self.trace.add(RECEIVED, peer.transport, shown_peer(peer), peer.names, message)
+        self.trace.add(RECEIVED, peer, message)
         try:
             outputs = self.agent.receive(message, peer, self._loop.time())
         except Exception as error:  # noqa: BLE001  a fault of ours must not cut everybody behind the peer off
@@ -265,11 +266,11 @@ class SipStack:
         """Something came that is no message."""
         self._counters.sip_malformed += 1
         note = f"[not a SIP message: {item.error}]".encode(errors="replace")
-        self.trace.add(RECEIVED, peer.transport, shown_peer(peer), peer.names, note)
+        self.trace.add(RECEIVED, peer, note)
 
     def sent(self, data: bytes, peer: Peer) -> None:
         """A message went out."""
-        self.trace.add(SENT, peer.transport, shown_peer(peer), peer.names, data)
+        self.trace.add(SENT, peer, data)
 
     def sent_over(self, key: int, flow: int) -> None:
         """The message of a transaction took this connection: it fails with it."""
@@ -409,8 +410,3 @@ class SipStack:
             "transactions": asdict(self.agent.counts),
             "dropped": {why.value: count for why, count in self.agent.dropped.items()},
         }
-
-
-def shown_peer(peer: Peer) -> str:
-    """A peer's address and port."""
-    return f"{in_uri(peer.address)}:{peer.port}"

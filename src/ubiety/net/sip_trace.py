@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ubiety.net.sip_wire import shown_peer
 from ubiety.sip.message import Request, Response
+from ubiety.sip.outputs import Peer
 
 RECEIVED = "received"
 SENT = "sent"
@@ -29,11 +31,8 @@ class Traced:
     """Seconds since 1970."""
     direction: str
     """RECEIVED or SENT."""
-    transport: str
-    peer: str
-    """Address and port, as in a URI."""
-    names: tuple[str, ...]
-    """What the peer's certificate says it is."""
+    peer: Peer
+    """With whom; its names are what its certificate says."""
     message: Request | Response | bytes
 
     @property
@@ -41,12 +40,15 @@ class Traced:
         """The message's bytes."""
         return self.message if isinstance(self.message, bytes) else self.message.to_bytes()
 
-    def has(self, text: str) -> bool:
-        """Whether `text` stands in the peer, its names or the message, whatever the letters' size."""
+    def has(self, text: str, with_text: bool = False) -> bool:
+        """Whether `text` stands in the peer, its names or what is shown, whatever the letters' size.
+
+        Who may not read what people wrote may not guess at it either.
+        """
         wanted = text.lower()
-        if wanted in self.peer.lower() or any(wanted in name for name in self.names):
+        if wanted in shown_peer(self.peer) or any(wanted in name for name in self.peer.names):
             return True
-        return wanted.encode() in self.data.lower()
+        return wanted in shown(self.data, with_text=with_text).lower()
 
     def to_record(self, with_text: bool = False) -> dict[str, Any]:
         """Shows it as JSON; people's messages only `with_text`, secrets never."""
@@ -54,9 +56,9 @@ class Traced:
             "number": self.number,
             "at": self.at,
             "direction": self.direction,
-            "transport": self.transport,
-            "peer": self.peer,
-            "names": list(self.names),
+            "transport": self.peer.transport,
+            "peer": shown_peer(self.peer),
+            "names": list(self.peer.names),
             "text": shown(self.data, with_text=with_text),
         }
 
@@ -82,22 +84,16 @@ class Trace:
         self._size = size
         self._shrink()
 
-    def add(
-        self,
-        direction: str,
-        transport: str,
-        peer: str,
-        names: tuple[str, ...],
-        message: Request | Response | bytes,
-    ) -> None:
+    def add(self, direction: str, peer: Peer, message: Request | Response | bytes) -> None:
         """Keep a message."""
         if not self._size and not self.listeners:
             return
         self._number += 1
-        traced = Traced(self._number, self._clock(), direction, transport, peer, names, message)
+        traced = Traced(self._number, self._clock(), direction, peer, message)
         self._ring.append(traced)
         self._bytes += _length(message)
-        self._shrink()
+        if len(self._ring) > self._size or self._bytes > MOST_BYTES:
+            self._shrink()
         for listener in self.listeners:
             listener(traced)
 
@@ -105,17 +101,20 @@ class Trace:
         while self._ring and (len(self._ring) > self._size or self._bytes > MOST_BYTES):
             self._bytes -= _length(self._ring.popleft().message)
 
-    def after(self, number: int = 0, text: str = "", most: int = 1000) -> list[Traced]:
+    def after(
+        self, number: int = 0, text: str = "", most: int = 1000, with_text: bool = False
+    ) -> list[Traced]:
         """The newest `most` messages after `number` that have `text` in them, oldest first."""
         found: deque[Traced] = deque(maxlen=most)
-        found.extend(one for one in self._ring if one.number > number and (not text or one.has(text)))
+        newer = (one for one in self._ring if one.number > number)
+        found.extend(one for one in newer if not text or one.has(text, with_text))
         return list(found)
 
     def records(
         self, number: int = 0, text: str = "", most: int = 1000, with_text: bool = False
     ) -> list[dict[str, Any]]:
         """What `after` finds, as JSON: for the administration."""
-        return [one.to_record(with_text) for one in self.after(number, text, most)]
+        return [one.to_record(with_text) for one in self.after(number, text, most, with_text)]
 
 
 def shown(data: bytes, *, with_text: bool = False) -> str:

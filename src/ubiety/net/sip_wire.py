@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from ubiety.net.sip_socket import in_uri
 from ubiety.sip.framing import Malformed
 from ubiety.sip.message import Request, Response
 from ubiety.sip.outputs import Hop, Peer
@@ -36,3 +37,8 @@ def shown_hop(hop: Hop) -> str:
     """A next hop for the log."""
     name = f" as {hop.name}" if hop.name not in ("", hop.host) else ""
     return f"{hop.host}{name} port {hop.port or 'of its service'} over {hop.transport.upper()}"
+
+
+def shown_peer(peer: Peer) -> str:
+    """A peer's address and port, for the administrator."""
+    return f"{in_uri(peer.address)}:{peer.port}"

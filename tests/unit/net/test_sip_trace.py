@@ -5,6 +5,9 @@ import pytest
 from tests.sip.stacks import NOWHERE, hop_to, request, running
 from ubiety.net import sip_trace
 from ubiety.net.sip_trace import RECEIVED, SENT, Trace, Traced, shown
+from ubiety.sip.outputs import Peer
+
+FRONT_END = Peer(1, "tcp", "192.0.2.1", 5060, names=("fe1.example.com",))
 
 
 def make(size: int = 3) -> Trace:
@@ -13,7 +16,7 @@ def make(size: int = 3) -> Trace:
 
 def put(trace: Trace, *texts: str) -> None:
     for text in texts:
-        trace.add(SENT, "tcp", "192.0.2.1:5060", ("fe1.example.com",), text.encode())
+        trace.add(SENT, FRONT_END, text.encode())
 
 
 def numbers(found: list[Traced]) -> list[int]:
@@ -52,6 +55,14 @@ def test_it_is_searched_by_peer_name_and_text() -> None:
     assert numbers(trace.after(text="alice@")) == [1]
     assert numbers(trace.after(text="FE1.")) == numbers(trace.after(text="192.0.2.1")) == [1, 2]
     assert trace.after(text="bob") == []
+
+
+def test_what_is_not_shown_is_not_searched_either() -> None:
+    trace = make()
+    put(trace, MESSAGE.decode())
+    assert trace.after(text="secret plans") == trace.after(text="0123") == []
+    assert numbers(trace.after(text="secret plans", with_text=True)) == [1]
+    assert trace.after(text="0123", with_text=True) == []
 
 
 MESSAGE = (
