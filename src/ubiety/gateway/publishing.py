@@ -15,10 +15,11 @@ from ubiety.routing.homes import Person
 from ubiety.sip import pidf
 from ubiety.sip.message import Request, Response, make_response
 from ubiety.sip.pidf import CPIM_PIDF, PIDF, PidfError, SipPresence
-from ubiety.sip.publication import Publications, Published
+from ubiety.sip.publication import Publications, Refused, Removed
 from ubiety.sip.syntax import SipSyntaxError
 from ubiety.users.context import Context
 
+MAX_EXPIRES = 86_400
 TICK_SECONDS = 5.0
 """How exactly the end of a publication is noticed, so that many that end together are one look."""
 
@@ -33,8 +34,9 @@ class Publishing:
         self._stack = stack
         self._token = token
         self._now = context.clock.monotonic
-        self._publications: Publications[SipPresence] = Publications(token)
-        self._said: dict[int, State] = {}
+        self._publications: Publications[int] = Publications(token, max_expires=MAX_EXPIRES)
+        self._said: dict[int, tuple[int, State]] = {}
+        """Whose line a publication is of, and what it says, unless it is idle."""
         self._looks: Deadlines[None] = Deadlines(self._now, call_later, self._look)
         self._look_at: float | None = None
 
@@ -47,8 +49,10 @@ class Publishing:
 
     def release(self, person: Person) -> None:
         """Another node serves somebody from now on, or they are gone: their lines are forgotten."""
-        for number in self._publications.drop(str(person.user_id)):
-            self._put(person.user_id, number, None)
+        self._publications.forget(lambda user_id, _: user_id == person.user_id)
+        for id, (user_id, _) in list(self._said.items()):
+            if user_id == person.user_id:
+                self._put(user_id, id, None)
 
     def _take(self, request: Request, person: Person) -> Response:
         try:
@@ -62,17 +66,17 @@ class Publishing:
         if request.body and presence is None:
             return self._answer(request, 415, ("Accept", PIDF))
         if_match = request.headers.get("sip-if-match")
-        entity, now = str(person.user_id), self._now()
-        outcome = self._publications.publish(entity, if_match, request.expires, presence, now)
-        if not isinstance(outcome, Published):
+        user_id, now = person.user_id, self._now()
+        outcome = self._publications.publish(user_id, if_match, request.expires, presence is not None, now)
+        if isinstance(outcome, Refused):
             extra = [("Min-Expires", str(outcome.min_expires))] if outcome.min_expires else []
             return self._answer(request, outcome.status, *extra)
-        if outcome.expires == 0:
-            self._put(person.user_id, outcome.number, None)
-        elif presence is not None:
-            self._put(person.user_id, outcome.number, phone_state(presence))
-        if outcome.expires:
-            self._look_by(now + outcome.expires + TICK_SECONDS)
+        if isinstance(outcome, Removed):
+            self._put(user_id, outcome.id, None)
+            return self._answer(request, 200, ("SIP-ETag", outcome.etag), ("Expires", "0"))
+        if presence is not None:
+            self._put(user_id, outcome.id, phone_state(presence))
+        self._look_by(now + outcome.expires + TICK_SECONDS)
         return self._answer(request, 200, ("SIP-ETag", outcome.etag), ("Expires", str(outcome.expires)))
 
     def _read(self, request: Request) -> SipPresence | None:
@@ -84,15 +88,16 @@ class Publishing:
     def _answer(self, request: Request, status: int, *headers: tuple[str, str]) -> Response:
         return make_response(request, status, to_tag=self._token(), headers=(("Server", MARK), *headers))
 
-    def _put(self, user_id: int, number: int, state: State | None) -> None:
-        if self._said.get(number) is state:
+    def _put(self, user_id: int, id: int, state: State | None) -> None:
+        before = self._said.get(id)
+        if (before[1] if before is not None else None) is state:
             return
         if state is None:
-            del self._said[number]
+            del self._said[id]
         else:
-            self._said[number] = state
+            self._said[id] = (user_id, state)
         said = Statement(state, since=self._context.clock.now()) if state is not None else None
-        self._context.sources.put_phone(user_id, _line(number), said)
+        self._context.sources.put_phone(user_id, f"publication {id}", said)
 
     def _look_by(self, at: float) -> None:
         if self._look_at is None or at < self._look_at:
@@ -101,12 +106,8 @@ class Publishing:
 
     def _look(self, _: None) -> None:
         self._look_at = None
-        for entity, number in self._publications.expired(self._now()):
-            self._put(int(entity), number, None)
+        for user_id, id in self._publications.expire(self._now()):
+            self._put(user_id, id, None)
         deadline = self._publications.deadline()
         if deadline is not None:
             self._look_by(deadline + TICK_SECONDS)
-
-
-def _line(number: int) -> str:
-    return f"publication {number}"

@@ -1,121 +1,142 @@
-"""The event state compositor's side of publication (RFC 3903 §6), without I/O and clock.
+"""The event state compositor's half of publications (RFC 3903 §6), without I/O and clock.
 
-What is published is a value of the caller's; a refresh leaves it, a modification replaces it. A publication
-is known by its entity tag, which is another one after each request.
+It knows which publications there are and when they end; what they say is kept by its user, under
+`Published.id`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from heapq import heappop, heappush
+from typing import Generic, TypeVar
 
-T = TypeVar("T")
+E = TypeVar("E", bound=Hashable)
 
-DEFAULT_EXPIRES: Final = 3600
-MIN_EXPIRES: Final = 60
-MAX_EXPIRES: Final = 86_400
-MAX_PER_ENTITY: Final = 32
-"""Publications of one person at a time; more are refused (RFC 3903 §14.2)."""
+DEFAULT_EXPIRES = 3600
+MOST = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The request is accepted: 200 with this SIP-ETag and Expires."""
+    """A publication holds. The answer is 200 with `SIP-ETag` and `Expires`."""
 
+    id: int
+    """The same for a publication as long as it lives; its entity-tag is another one each time."""
     etag: str
     expires: int
-    number: int
-    """The same for the whole life of the publication."""
+    has_state: bool
+    """Whether the request said something; False: it only refreshed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A publication is over because its publisher says so: 200 with `Expires: 0`."""
+
+    id: int
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The request is answered with this status; for 423 `min_expires` says how brief it may be."""
+    """Nothing has changed."""
 
     status: int
     min_expires: int = 0
+    """For 423."""
 
 
 @dataclass(slots=True)
-class _Publication(Generic[T]):
-    entity: str
-    number: int
-    value: T
+class _Publication(Generic[E]):
+    id: int
+    entity: E
     expires_at: float
 
 
-class Publications(Generic[T]):
-    """All publications that one compositor holds. `token` returns a text that never comes again."""
+class Publications(Generic[E]):
+    """All publications; an entity is whose state they are about."""
 
-    def __init__(self, token: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        token: Callable[[], str],
+        min_expires: int = 60,
+        max_expires: int = DEFAULT_EXPIRES,
+        most: int = MOST,
+    ) -> None:
+        """`most` publications are held for one entity."""
         self._token = token
-        self._by_etag: dict[str, _Publication[T]] = {}
-        self._by_entity: dict[str, list[_Publication[T]]] = {}
-        self._numbers = 0
+        self._min = min_expires
+        self._max = max_expires
+        self._most = most
+        self._by_etag: dict[str, _Publication[E]] = {}
+        self._counts: dict[E, int] = {}
+        self._queue: list[tuple[float, str]] = []  # by time; entity-tags that hold no more are passed over
+        self._gone: list[tuple[E, int]] = []
+        self._last_id = 0
 
     def __len__(self) -> int:
         return len(self._by_etag)
 
     def publish(
-        self, entity: str, if_match: str | None, expires: int | None, value: T | None, now: float
-    ) -> Published | Refused:
-        """Take a PUBLISH for an entity; `value` is None where it has no body."""
-        expires = DEFAULT_EXPIRES if expires is None else min(expires, MAX_EXPIRES)
-        if 0 < expires < MIN_EXPIRES:
-            return Refused(423, MIN_EXPIRES)  # RFC 3903 §6, step 5
-        if if_match is None:
-            return self._begin(entity, expires, value, now)
-        known = self._by_etag.get(if_match)
-        if known is None or known.entity != entity or known.expires_at <= now:
+        self, entity: E, if_match: str | None, expires: int | None, has_state: bool, now: float
+    ) -> Published | Removed | Refused:
+        """Take a PUBLISH; `expires` None is as long as may be."""
+        self._drop_old(now)
+        known = self._by_etag.get(if_match) if if_match is not None else None
+        if if_match is not None and (known is None or known.entity != entity):
             return Refused(412)  # RFC 3903 §6, step 4
-        del self._by_etag[if_match]
-        if expires == 0:
-            self._remove(known)
-            return Published(self._token(), 0, known.number)
-        if value is not None:
-            known.value = value
+        expires = self._max if expires is None else min(expires, self._max)
+        if 0 < expires < self._min:
+            return Refused(423, self._min)
+        if known is None and (not has_state or expires == 0):
+            return Refused(400)  # §4.1: the first one says something
+        if known is None and self._counts.get(entity, 0) >= self._most:
+            return Refused(503)
+        if known is not None and if_match is not None:
+            del self._by_etag[if_match]
+        if known is not None and expires == 0:
+            self._count(entity, -1)
+            return Removed(known.id, self._token())
+        if known is None:
+            self._last_id += 1
+            known = _Publication(self._last_id, entity, 0.0)
+            self._count(entity, 1)
         known.expires_at = now + expires
-        return self._tagged(known, expires)
+        etag = self._token()
+        self._by_etag[etag] = known
+        heappush(self._queue, (known.expires_at, etag))
+        return Published(known.id, etag, expires, has_state)
 
-    def current(self, entity: str) -> list[T]:
-        """Return what is published for an entity, in the order in which it was begun."""
-        return [one.value for one in self._by_entity.get(entity, ())]
-
-    def expired(self, now: float) -> list[tuple[str, int]]:
-        """Drop what is over; return the entity and the number of each."""
-        over = [(etag, one) for etag, one in self._by_etag.items() if one.expires_at <= now]
-        for etag, one in over:
-            del self._by_etag[etag]
-            self._remove(one)
-        return [(one.entity, one.number) for _, one in over]
+    def expire(self, now: float) -> list[tuple[E, int]]:
+        """Forget those whose time is over; return whose they were, and their ids."""
+        self._drop_old(now)
+        gone, self._gone = self._gone, []
+        return gone
 
     def deadline(self) -> float | None:
-        """When `expired` has something to drop."""
-        return min((one.expires_at for one in self._by_etag.values()), default=None)
+        """When the next one ends, unless it is refreshed."""
+        if self._gone:
+            return 0.0
+        while self._queue and self._queue[0][1] not in self._by_etag:
+            heappop(self._queue)
+        return self._queue[0][0] if self._queue else None
 
-    def drop(self, entity: str) -> list[int]:
-        """Drop all that is published for an entity; return the numbers."""
-        numbers = [one.number for one in self._by_entity.pop(entity, ())]
-        for etag in [etag for etag, one in self._by_etag.items() if one.entity == entity]:
-            del self._by_etag[etag]
-        return numbers
+    def forget(self, is_gone: Callable[[E, int], bool]) -> None:
+        """Forget some, by entity and id: `expire` does not tell of them."""
+        self._gone = [one for one in self._gone if not is_gone(*one)]
+        for etag, one in list(self._by_etag.items()):
+            if is_gone(one.entity, one.id):
+                del self._by_etag[etag]
+                self._count(one.entity, -1)
 
-    def _begin(self, entity: str, expires: int, value: T | None, now: float) -> Published | Refused:
-        if value is None or expires == 0:
-            return Refused(400)  # RFC 3903 §6: an initial publication has a body, and is no removal
-        if len(self._by_entity.get(entity, ())) >= MAX_PER_ENTITY:
-            return Refused(403)
-        self._numbers += 1
-        made = _Publication(entity, self._numbers, value, now + expires)
-        self._by_entity.setdefault(entity, []).append(made)
-        return self._tagged(made, expires)
+    def _drop_old(self, now: float) -> None:
+        while self._queue and self._queue[0][0] <= now:
+            one = self._by_etag.pop(heappop(self._queue)[1], None)
+            if one is not None:
+                self._count(one.entity, -1)
+                self._gone.append((one.entity, one.id))
 
-    def _tagged(self, publication: _Publication[T], expires: int) -> Published:
-        etag = self._token()
-        self._by_etag[etag] = publication
-        return Published(etag, expires, publication.number)
-
-    def _remove(self, publication: _Publication[T]) -> None:
-        others = self._by_entity[publication.entity]
-        others.remove(publication)
-        if not others:
-            del self._by_entity[publication.entity]
+    def _count(self, entity: E, by: int) -> None:
+        count = self._counts.get(entity, 0) + by
+        if count:
+            self._counts[entity] = count
+        else:
+            self._counts.pop(entity, None)
