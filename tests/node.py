@@ -46,6 +46,8 @@ class Node:
         self.domain = domain
         self.host = host
         self._prefix = list(prefix)  # what runs the process somewhere else, such as in a network namespace
+        self.options: list[str] = []
+        """Further options of `ubiety serve`."""
         self.ports: dict[str, int] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self.log = data.parent / f"{data.name}.log"
@@ -77,7 +79,7 @@ class Node:
         """Start the process and wait until it listens; raises NodeError with its log when it does not."""
         (self.data / "run" / "ports.json").unlink(missing_ok=True)
         command = [*self._prefix, sys.executable, "-m", "ubiety.cli.main", "serve"]
-        command += ["--data", str(self.data), "--domain", self.domain]
+        command += ["--data", str(self.data), "--domain", self.domain, *self.options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL

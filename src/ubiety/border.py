@@ -27,6 +27,7 @@ from ubiety.stanza import Stanza
 from ubiety.users.context import Context
 
 STOPPED = "The SIP federation service of this node is stopped."
+EVERYWHERE = ("0.0.0.0", "::")
 ANYWHERE = "192.0.2.1"
 """An address of nobody: what is sent there leaves from our own address that most others see."""
 
@@ -94,7 +95,9 @@ class Border:
 
     def _host(self) -> str:
         """Return the name of this node, or its address, for Contact."""
-        return in_uri(self._config.address or own_address(ANYWHERE) or "127.0.0.1")
+        config = self._config
+        listened = next((host for host in config.hosts if host not in EVERYWHERE), "")
+        return in_uri(config.address or listened or own_address(ANYWHERE) or "127.0.0.1")
 
     def hooks(self) -> Mapping[str, Hooks]:
         """Return the hooks of the services."""

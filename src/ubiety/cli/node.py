@@ -24,6 +24,9 @@ def serve(
         str | None, typer.Option("--domain", help="Default domain, at the first start.")
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="With a sample organisation of 200 people.")] = False,
+    with_microsoft_lab: Annotated[
+        bool, typer.Option("--with-microsoft-lab", help="With a simulated Lync pool in the same domain.")
+    ] = False,
     node: Annotated[str | None, typer.Option("--node", help="Name of this node.")] = None,
     listen: Annotated[str | None, typer.Option("--listen", help="Addresses, with commas between.")] = None,
     c2s_port: Annotated[int | None, typer.Option("--c2s-port", help="STARTTLS; 5222.")] = None,
@@ -36,6 +39,7 @@ def serve(
     options = {
         "data": str(data_directory(data)),
         "demo": demo,
+        "lab": with_microsoft_lab,
         "overrides": {
             "domain": domain,
             "node": node,

@@ -3,17 +3,22 @@
 import json
 import os
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from ubiety import app, process, telemetry
+from ubiety.admin.problems import Problem
 from ubiety.cli.output import console
 from ubiety.config import FILE_NAME, Config, ConfigError, load_config, write_default
 from ubiety.demo.seeding import NotEmptyError
 from ubiety.demo.service import SampleOrganisation
+from ubiety.gateway.static import DEFAULT_PORT
+from ubiety.lab.beside import MicrosoftLab
 from ubiety.store.errors import StoreError
 
 DEMO_DOMAIN = "example.org"
+Greet = Callable[[app.Node], Coroutine[Any, Any, None]]
 
 
 def main(options: dict[str, Any]) -> int:
@@ -25,13 +30,17 @@ def main(options: dict[str, Any]) -> int:
         overrides["domain"] = overrides["domain"] or DEMO_DOMAIN
     try:
         config = load_config(data, overrides)
+        if options["lab"] and config.sip_port is None:
+            overrides["sip_port"] = DEFAULT_PORT
+            config = load_config(data, overrides)
         config.make_directories()
         write_default(config, overrides)
         telemetry.configure_log(config.log_file)
-        return process.run(config, _greet_with_demo if demo else _greet)
+        greet = _greet_with_demo if demo else _greet
+        return process.run(config, _with_lab(greet) if options["lab"] else greet)
     except StoreError as error:
         return _fail(f"The database cannot be used: {error}. See [database] in {data / FILE_NAME}.")
-    except (ConfigError, NotEmptyError, *app.START_ERRORS) as error:
+    except (ConfigError, NotEmptyError, Problem, *app.START_ERRORS) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename or data}: {error.strerror or error}.")
@@ -48,6 +57,17 @@ async def _greet_with_demo(node: app.Node) -> None:
     banner = await organisation.start()
     node.on_stop(organisation.stop)
     print(banner, flush=True)
+
+
+def _with_lab(greet: Greet) -> Greet:
+    async def greet_both(node: app.Node) -> None:
+        lab = MicrosoftLab(node)
+        banner = await lab.start()
+        node.on_stop(lab.stop)
+        await greet(node)
+        print(banner, flush=True)
+
+    return greet_both
 
 
 def _title(config: Config, ports: Any) -> str:
