@@ -61,7 +61,7 @@ FROM_SIP: Final[dict[int, str]] = {
     440: "policy-violation",
     480: "recipient-unavailable",
     481: "item-not-found",
-    482: "not-acceptable",
+    482: "item-not-found",  # our request came back: in a shared domain that is somebody whom nobody has
     483: "not-acceptable",
     484: "item-not-found",
     485: "item-not-found",

@@ -1,0 +1,126 @@
+"""Ubiety and a Lync pool in one domain: presence, prompts, chat and typing, seen by third-party clients."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.interop.slix import SlixClient
+from tests.lab.finch import AVAILABLE, AWAY, Finch
+from tests.lab.shared_domain import BOB, lync, start_shared
+from tests.lab.two_pools import free_port
+from tests.node import DOMAIN, NodeFactory
+from ubiety.lab.journal import MessageSeen, PresenceSeen, PromptSeen, SubscriptionSeen, TypingSeen
+
+ANN_ADDRESS, BOB_ADDRESS = f"ann@{DOMAIN}", f"bob@{DOMAIN}"
+
+
+def is_shown(show: str) -> Callable[[Any], bool]:
+    """Whether a presence is one of Bob's with this `<show/>`."""
+    return lambda one: one["from"].bare == BOB_ADDRESS and one["show"] == show
+
+
+async def test_presence_both_ways(start_node: NodeFactory) -> None:
+    port = free_port()
+    node = start_shared(start_node, port, "ann")
+    async with lync(node, port) as pool:
+        bob = pool.clients[BOB_ADDRESS]
+        ann = await SlixClient(node.place, "ann").start()
+        ann.send_presence_subscription(pto=BOB_ADDRESS, ptype="subscribe")
+        await ann.saw_presence("subscribed", BOB_ADDRESS)
+        await ann.saw_presence("available", BOB_ADDRESS)
+        bob.set_availability("offline")
+        await ann.saw_presence("unavailable", BOB_ADDRESS)
+        for word, show in (("busy", "dnd"), ("away", "away"), ("brb", "away"), ("dnd", "dnd")):
+            bob.set_availability("available")
+            await ann.saw(
+                "presence_available", lambda one: one["from"].bare == BOB_ADDRESS and not one["show"]
+            )
+            bob.set_availability(word)
+            await ann.saw("presence_available", is_shown(show))
+        bob.set_availability("offline")
+        await ann.saw_presence("unavailable", BOB_ADDRESS)
+
+        bob.add_contact(ANN_ADDRESS)
+        await bob.journal.wait(PresenceSeen, lambda seen: seen.shown.name == "available")
+        ann.send_presence(pshow="dnd", pstatus="thinking")
+        await bob.journal.wait(PresenceSeen, lambda seen: seen.shown.name == "busy")
+        await ann.disconnect()
+        await bob.journal.wait(PresenceSeen, lambda seen: seen.shown.name == "offline")
+
+
+async def test_prompts_on_both_sides(start_node: NodeFactory) -> None:
+    port = free_port()
+    node = start_shared(start_node, port, "ann")
+    node.set_setting("presence.auto_authorize", "false")
+    async with lync(node, port, {**BOB, "prompts": "ask"}) as pool:
+        bob = pool.clients[BOB_ADDRESS]
+        ann = await SlixClient(node.place, "ann").start()
+        ann.send_presence_subscription(pto=BOB_ADDRESS, ptype="subscribe")
+        await bob.journal.wait(PromptSeen, lambda seen: seen.peer == ANN_ADDRESS)
+        bob.accept(ANN_ADDRESS)
+        await ann.saw_presence("available", BOB_ADDRESS)
+
+        bob.add_contact(ANN_ADDRESS)
+        await bob.journal.wait(SubscriptionSeen, lambda seen: seen.state == "pending")
+        await ann.saw_presence("subscribe", BOB_ADDRESS)
+        ann.send_presence_subscription(pto=BOB_ADDRESS, ptype="subscribed")
+        await bob.journal.wait(PresenceSeen, lambda seen: seen.shown.name == "available")
+
+
+async def test_chat_and_typing(start_node: NodeFactory) -> None:
+    port = free_port()
+    node = start_shared(start_node, port, "ann")
+    text = "Grüße \U0001f600 & <b> :-)\nsecond line"
+    async with lync(node, port) as pool:
+        bob = pool.clients[BOB_ADDRESS]
+        ann = await SlixClient(node.place, "ann", "xep_0085").start()
+        ann.send_message(BOB_ADDRESS, text, mtype="chat")
+        assert (await bob.journal.wait(MessageSeen, seconds=10)).text.replace("\r\n", "\n") == text
+        assert await bob.typing(ANN_ADDRESS) == 200
+        await ann.saw("chatstate_composing")
+        assert await bob.send(ANN_ADDRESS, f"back: {text}") == 200
+        await ann.saw_message(f"back: {text}")
+        message = ann.make_message(BOB_ADDRESS, mtype="chat")
+        message["chat_state"] = "composing"
+        message.send()
+        await bob.journal.wait(TypingSeen, lambda seen: seen.is_typing)
+        assert len(bob.conversations) == 1
+
+
+async def test_unknown_people_are_refused_on_both_sides(start_node: NodeFactory) -> None:
+    port = free_port()
+    node = start_shared(start_node, port, "ann")
+    async with lync(node, port) as pool:
+        bob = pool.clients[BOB_ADDRESS]
+        assert await bob.send(f"nobody@{DOMAIN}", "hello?") == 404
+        ann = await SlixClient(node.place, "ann").start()
+        ann.send_message(f"nobody@{DOMAIN}", "hello?", mtype="chat")
+        error = await ann.saw("message_error")
+        assert error["error"]["condition"] == "item-not-found"
+        assert pool.site.returned.count(f"nobody@{DOMAIN}") == 2
+
+
+async def test_pidgin_sipe_through_the_federation(start_node: NodeFactory, tmp_path: Path) -> None:
+    port = free_port()
+    node = start_shared(start_node, port, "ann")
+    user = {"uri": BOB_ADDRESS, "name": "Bob Builder", "password": "s3cret", "contacts": [ANN_ADDRESS]}
+    async with lync(node, port, user) as pool:
+        ann = await SlixClient(node.place, "ann").start()
+        finch = Finch(tmp_path / "finch", BOB_ADDRESS, "s3cret", f"127.0.0.1:{port}")
+        try:
+            await finch.start()
+            await finch.until("ann@", AVAILABLE)
+            ann.send_presence(pshow="dnd")
+            await finch.until("ann@", AWAY)
+            pool.site.people[BOB_ADDRESS].allowed.add(ANN_ADDRESS)
+            ann.send_presence_subscription(pto=BOB_ADDRESS, ptype="subscribe")
+            await ann.saw_presence("available", BOB_ADDRESS)
+            ann.send_message(BOB_ADDRESS, "Hello from XMPP", mtype="chat")
+            await asyncio.sleep(1)
+            await finch.press("M-n")
+            await finch.until("Hello from XMPP")
+            await finch.say("Hello from Lync")
+            await ann.saw_message("Hello from Lync")
+        finally:
+            finch.stop()
