@@ -11,6 +11,7 @@ from typing import Final
 from ubiety.conditions import StanzaError
 from ubiety.gateway.deadlines import CallLater
 from ubiety.gateway.presence_rows import Rows, Sleep
+from ubiety.gateway.publishing import Publishing
 from ubiety.gateway.sending import Sender
 from ubiety.gateway.settings import RESTORE_RATE
 from ubiety.gateway.stack import Stack, Ways
@@ -57,12 +58,17 @@ class Presence:
         self._rows = Rows(context.database, context.spawn, sleep)
         self.watchers = Watchers(context, stack, sender, ways, self._rows, call_later, token)
         self.watching = Watching(context, stack, sender, ways, self._rows, call_later, token, draw)
+        self.publishing = Publishing(context, stack, call_later, token)
 
     # -- SIP ---------------------------------------------------------------------------------------
 
     def subscribed(self, key: int, request: Request, transport: str, person: Person, address: Jid) -> None:
         """Take a SUBSCRIBE without a tag in To, of somebody outside who may send it, for one of this node."""
         self._context.spawn(self.watchers.subscribe(key, request, transport, person, address))
+
+    def published(self, key: int, request: Request, person: Person) -> None:
+        """Take a PUBLISH of a trusted peer for one of the people of this node."""
+        self.publishing.received(key, request, person)
 
     def received(self, key: int, request: Request) -> bool:
         """Take a SUBSCRIBE or NOTIFY of a dialog; False if the dialog is not known here (481 then)."""
@@ -185,6 +191,8 @@ class Presence:
     def _release(self, is_gone: Callable[[Person], bool]) -> None:
         self.watchers.release(is_gone)
         self.watching.release(is_gone)
+        user = self._context.homes.user
+        self.publishing.release(lambda user_id: (person := user(user_id)) is None or is_gone(person))
 
     def _restore(self, page: Sequence[rows.Subscription], positions: "count[int]") -> None:
         rate = self._context.settings.get(RESTORE_RATE)

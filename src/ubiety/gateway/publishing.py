@@ -47,12 +47,10 @@ class Publishing:
         """Take a PUBLISH of a trusted peer for one of the people of this node, and answer it."""
         self._stack.respond(key, self._take(request, person))
 
-    def release(self, person: Person) -> None:
-        """Another node serves somebody from now on, or they are gone: their lines are forgotten."""
-        self._publications.forget(lambda user_id, _: user_id == person.user_id)
-        for id, (user_id, _) in list(self._said.items()):
-            if user_id == person.user_id:
-                self._put(user_id, id, None)
+    def release(self, is_gone: Callable[[int], bool]) -> None:
+        """Forget the lines of people, by user id, whom another node serves from now on; nobody is told."""
+        self._publications.forget(lambda user_id, _: is_gone(user_id))
+        self._said = {id: one for id, one in self._said.items() if not is_gone(one[0])}
 
     def _take(self, request: Request, person: Person) -> Response:
         try:

@@ -29,7 +29,7 @@ from ubiety.telemetry import event
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 
-ALLOWED = "INVITE, ACK, CANCEL, BYE, MESSAGE, INFO, SUBSCRIBE, NOTIFY, OPTIONS"
+ALLOWED = "INVITE, ACK, CANCEL, BYE, MESSAGE, INFO, SUBSCRIBE, NOTIFY, PUBLISH, OPTIONS"
 BUSY_SECONDS = "30"
 
 
@@ -166,6 +166,8 @@ class Gateway:
             self._take_in_dialog(key, request)
         elif request.method in ("SUBSCRIBE", "INVITE", "MESSAGE", "OPTIONS"):
             self._take_new(key, request, peer)
+        elif request.method == "PUBLISH":
+            self._take_published(key, request)
         elif request.method in ("NOTIFY", "BYE", "INFO"):
             self._refuse(key, request, 481, "")
         else:
@@ -199,6 +201,20 @@ class Gateway:
             self.conversations.paged(key, request, person, sender)
         else:
             self._probed(key, request)
+
+    def _take_published(self, key: int, request: Request) -> None:
+        """Take what a phone system says of a line: who sends it is not asked, only that it is trusted."""
+        try:
+            person = self._context.homes.find(jid_of(request.target).bare)
+        except (NoAddress, SipSyntaxError) as error:
+            self._refuse(key, request, 404, str(error))
+            return
+        if person is None:
+            self._refuse(key, request, 404, "The line is of nobody here.")
+        elif not self._context.homes.is_here(person):
+            self._refuse(key, request, 503, "Another node serves this person now.")
+        else:
+            self.presence.published(key, request, person)
 
     def _decide(self, request: Request, sender: Jid, recipient: Jid, person: Person | None) -> Decision:
         homes = self._context.homes

@@ -129,9 +129,10 @@ async def test_a_line_that_nobody_reports_any_more(phones: Phones) -> None:
 
 async def test_a_person_who_is_moved(phones: Phones) -> None:
     etag = etag_of(await phones.publish(TALKING))
-    phones.publishing.release(phones.person)
-    assert phones.state() is State.AVAILABLE
+    phones.publishing.release(lambda user_id: user_id == phones.person.user_id)
+    assert phones.state() is State.ON_THE_PHONE  # nobody is told
     assert (await phones.publish(None, etag)).status == 412
+    assert len(phones.publishing) == 0
 
 
 @pytest.mark.parametrize(
