@@ -9,6 +9,7 @@ from itertools import count
 from typing import Final
 
 from ubiety.conditions import StanzaError
+from ubiety.gateway.addresses import NoAddress, jid_of
 from ubiety.gateway.deadlines import CallLater
 from ubiety.gateway.presence_rows import Rows, Sleep
 from ubiety.gateway.publishing import Publishing
@@ -23,6 +24,7 @@ from ubiety.routing.homes import Person
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Refused, Verdict
 from ubiety.sip.message import Request, make_response
+from ubiety.sip.syntax import SipSyntaxError
 from ubiety.stanza import Stanza
 from ubiety.store import sip_subscriptions as rows
 from ubiety.store.errors import StoreError
@@ -33,7 +35,7 @@ from ubiety.users.context import Context
 PAGE: Final = 200
 RETRY_SECONDS: Final = 2.0
 BUSY_SECONDS: Final = "5"
-"""What peers are told to wait while subscriptions are being read."""
+"""What peers are told to wait while the database does not answer."""
 
 
 class Presence:
@@ -71,16 +73,38 @@ class Presence:
         self.publishing.received(key, request, person)
 
     def received(self, key: int, request: Request) -> bool:
-        """Take a SUBSCRIBE or NOTIFY of a dialog; False if the dialog is not known here (481 then)."""
+        """Take a SUBSCRIBE or NOTIFY of a dialog; False if nobody of this node can have it (481 then)."""
+        if self._hand_over(key, request):
+            return True
+        try:
+            person = self._context.homes.find(jid_of(request.to.uri).bare)
+        except (NoAddress, SipSyntaxError):
+            return False
+        if person is None or not self._context.homes.is_here(person):
+            return False
+        self._context.spawn(self._look_up(key, request, person))
+        return True
+
+    def _hand_over(self, key: int, request: Request) -> bool:
         if request.method == "SUBSCRIBE":
-            is_known = self.watchers.refresh(key, request)
-        else:
-            is_known = self.watching.notified(key, request)
-        if not is_known and self._loading:
-            # It may be one of those that are not read yet, and 481 would end it at the other side.
+            return self.watchers.refresh(key, request)
+        return self.watching.notified(key, request)
+
+    async def _look_up(self, key: int, request: Request, person: Person) -> None:
+        """Take a request of a dialog that may be in a row only: 481 would end it at the other side.
+
+        So it is while the rows of a set are being read, and for people who were moved here.
+        """
+        try:
+            found = await self._context.database.read(rows.list_of_user, person.user_id)
+        except StoreError as error:
+            event("sip_subscriptions_not_read", "warning", user_id=person.user_id, reason=str(error))
             headers = (("Retry-After", BUSY_SECONDS),)
             self._stack.respond(key, make_response(request, 503, headers=headers))
-        return is_known or bool(self._loading)
+            return
+        self._restore([row for row in found if row.call_id == request.call_id], count(1))
+        if not self._hand_over(key, request):
+            self._stack.respond(key, make_response(request, 481))
 
     # -- XMPP --------------------------------------------------------------------------------------
 
@@ -160,10 +184,6 @@ class Presence:
                 return
             after = page[-1].id
 
-    async def load_person(self, person: Person) -> None:
-        """Take up the subscriptions of somebody who was moved to this node."""
-        self._restore(await self._context.database.read(rows.list_of_user, person.user_id), count(1))
-
     async def hand_over(self, set_id: int) -> None:
         """Write what is still to be written and serve a set no more; raises StoreError."""
         await self._rows.flush()
@@ -173,11 +193,6 @@ class Presence:
         """Serve the people of a set no more, at once; nobody is told."""
         self._loading.pop(set_id, None)
         self._release(lambda person: person.set_id == set_id)
-
-    async def hand_over_person(self, person: Person) -> None:
-        """Write what is still to be written and serve somebody no more who is moved; raises StoreError."""
-        await self._rows.flush()
-        self._release(lambda one: one.user_id == person.user_id)
 
     def deleted(self, person: Person) -> None:
         """A person is gone: tell their watchers, and watch nobody for them."""

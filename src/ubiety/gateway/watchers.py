@@ -122,7 +122,7 @@ class Watchers:
     def refresh(self, key: int, request: Request) -> bool:
         """Take a SUBSCRIBE of a dialog; False if the dialog is not one of these (481 then)."""
         watcher = self._by_dialog.get((request.call_id, request.to.tag or ""))
-        if watcher is None:
+        if watcher is None or not self._is_served(watcher):
             return False
         terms = judge(request)
         dialog = watcher.dialog.accepts(request)
@@ -133,6 +133,7 @@ class Watchers:
         else:
             watcher.dialog = dialog
             self._accept(key, request, watcher, terms.expires)
+            self._start(watcher)
             self._perform(watcher, watcher.notifier.refresh(terms.expires, self._now()))
             if watcher.standing is Standing.DENIED and not watcher.notifier.is_over:
                 self._context.spawn(self._ask_again(watcher, terms.expires))
@@ -178,8 +179,10 @@ class Watchers:
             event("sip_subscription_not_restored", "warning", row=subscription.id, reason=str(error))
             self._rows.drop(row)
             return
-        if left <= 0 or (dialog.call_id, dialog.local_tag) in self._by_dialog:
-            self._rows.drop(row)
+        known = self._by_dialog.get((dialog.call_id, dialog.local_tag))
+        if left <= 0 or known is not None:
+            if known is None or known.row.id != row.id:
+                self._rows.drop(row)
             return
         now = self._now()
         notifier = Notifier(now, left, standing is not Standing.PENDING, PAUSE)
@@ -274,9 +277,14 @@ class Watchers:
         self._perform(watcher, watcher.notifier.show(body, watcher.content_type, self._now()))
 
     def _tick(self, watcher: Watcher) -> None:
-        if watcher.is_started:
-            self._perform(watcher, watcher.notifier.tick(self._now()))
-        else:
+        if not self._is_served(watcher):
+            return
+        self._start(watcher)
+        self._perform(watcher, watcher.notifier.tick(self._now()))
+
+    def _start(self, watcher: Watcher) -> None:
+        """Tell the watcher of a restored subscription what is by now."""
+        if not watcher.is_started:
             watcher.is_started = True
             self._begin(watcher, self._composed_for(watcher.person, watcher.address, watcher.standing))
 
@@ -333,6 +341,14 @@ class Watchers:
         self._by_dialog[watcher.dialog.call_id, watcher.dialog.local_tag] = watcher
         self._by_pair.setdefault((watcher.person.user_id, watcher.address.bare), []).append(watcher)
 
+    def _is_served(self, watcher: Watcher) -> bool:
+        """Tell whether the person is here; who was moved or deleted takes their watchers along."""
+        if is_served(self._context, watcher.person):
+            return True
+        self._forget(watcher)
+        self._rows.forget(watcher.row)
+        return False
+
     def _is_kept(self, watcher: Watcher) -> bool:
         return self._by_dialog.get((watcher.dialog.call_id, watcher.dialog.local_tag)) is watcher
 
@@ -359,6 +375,11 @@ class Watchers:
         warning = (("Warning", f'399 ubiety "{_quoted(text)}"'),) if text else ()
         response = make_response(request, status, to_tag=self._token(), headers=(*headers, *warning))
         self._stack.respond(key, response)
+
+
+def is_served(context: Context, person: Person) -> bool:
+    """Tell whether somebody is still one of the people of this node."""
+    return context.homes.user(person.user_id) is person and context.homes.is_here(person)
 
 
 def _quoted(text: str) -> str:

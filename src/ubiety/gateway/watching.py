@@ -20,6 +20,7 @@ from ubiety.gateway.settings import SUBSCRIPTION_SECONDS
 from ubiety.gateway.stack import MARK, Stack, Ways
 from ubiety.gateway.statuses import condition_of, status_of
 from ubiety.gateway.subscribe import PACKAGE
+from ubiety.gateway.watchers import is_served
 from ubiety.jid import Jid
 from ubiety.presence.model import OFFLINE, Composed
 from ubiety.routing.homes import Person
@@ -153,7 +154,7 @@ class Watching:
     def notified(self, key: int, request: Request) -> bool:
         """Take a NOTIFY; False if it is of no subscription of ours (481 then)."""
         watch = self._by_tag.get((request.call_id, request.to.tag or ""))
-        if watch is None or (watch.request is None and watch.dialog is None):
+        if watch is None or (watch.request is None and watch.dialog is None) or not self._is_served(watch):
             return False
         dialog = self._dialog_of(watch, request)
         if isinstance(dialog, Refusal):
@@ -177,8 +178,10 @@ class Watching:
     def restore(self, subscription: Subscription, person: Person, contact: Jid, start_in: float) -> None:
         """Take up a watch that was kept: it is refreshed, or asked for anew, after `start_in` seconds."""
         row = Row(person.user_id, contact.bare, OUT, subscription.id)
-        if (person.user_id, contact.bare) in self._by_pair:
-            self._rows.drop(row)
+        known = self._by_pair.get((person.user_id, contact.bare))
+        if known is not None:
+            if known.row.id != row.id:
+                self._rows.drop(row)
             return
         watch = self._make(person, contact, row)
         watch.state, watch.shown = subscription.state, None
@@ -318,7 +321,8 @@ class Watching:
             self._put(watch, watch.state)
 
     def _tick(self, watch: Watch) -> None:
-        self._perform(watch, watch.subscriber.tick(self._now()))
+        if self._is_served(watch):
+            self._perform(watch, watch.subscriber.tick(self._now()))
 
     # -- inside: XMPP ------------------------------------------------------------------------------
 
@@ -402,6 +406,14 @@ class Watching:
     def _keep(self, watch: Watch) -> None:
         self._by_tag[watch.call_id, watch.local_tag] = watch
         self._by_pair[watch.person.user_id, watch.contact.bare] = watch
+
+    def _is_served(self, watch: Watch) -> bool:
+        """Tell whether the person is here; who was moved or deleted takes their watches along."""
+        if is_served(self._context, watch.person):
+            return True
+        self._forget(watch)
+        self._rows.forget(watch.row)
+        return False
 
     def _is_kept(self, watch: Watch) -> bool:
         return self._by_tag.get((watch.call_id, watch.local_tag)) is watch

@@ -177,9 +177,21 @@ async def test_nobody_of_that_name(rig: Rig) -> None:
     assert status_of(rig, key) == 404
 
 
+async def test_a_subscription_that_is_only_in_a_row(rig: Rig) -> None:
+    await rig.place.sign_in("ann")
+    await subscribed(rig)
+    rig.presence.release(1)
+    key = rig.theirs.subscribe(ANN, call_id="c1")
+    await rig.settle()
+    assert status_of(rig, key) == 200
+    assert rig.theirs.take_noted() == [("active", "open")] * 2
+    assert len(rig.presence.watchers) == len(await stored(rig)) == 1
+
+
 async def test_a_subscription_that_is_over_is_not_known(rig: Rig) -> None:
     await rig.place.sign_in("ann")
     await subscribed(rig)
+    await rig.place.database.write(lambda conn: rows.delete(conn, 1))
     rig.presence.release(1)
     key = rig.theirs.subscribe(ANN, call_id="c1")
     await rig.settle()

@@ -382,6 +382,7 @@ async def test_bad_notifies(rig: Rig, changes: dict[str, str], status: int) -> N
 
 async def test_a_notify_of_nothing_we_asked_for(rig: Rig) -> None:
     await watching(rig)
+    await rig.place.database.write(lambda conn: rows.delete(conn, 1))
     rig.presence.release(1)
     key = rig.theirs.notify(the_call(rig), "active", AWAY)
     await rig.settle()
@@ -441,13 +442,43 @@ async def test_a_contact_who_stands_in_the_roster_without_a_row(rig: Rig) -> Non
     assert (YSAM, None, "", "") in await shown(ann)
 
 
-async def test_a_person_is_moved(rig: Rig) -> None:
+async def test_a_person_is_moved_away(rig: Rig) -> None:
     ann = await watching(rig)
-    await rig.presence.hand_over_person(ann.user.person)
+    rig.place.context.homes.moving.add(ann.user.person.user_id)
+    key = rig.theirs.notify(the_call(rig), "active", AWAY)
+    await rig.settle()
+    response = rig.theirs.responses[key]
+    assert isinstance(response, Response) and response.status == 481
+    assert len(rig.presence.watching) == rig.presence.watching.timers == 0
+    assert len(await stored(rig)) == 1  # it is the new home's
+
+
+async def test_a_person_is_moved_away_and_nothing_comes(rig: Rig) -> None:
+    ann = await watching(rig)
+    rig.place.context.homes.moving.add(ann.user.person.user_id)
+    await rig.advance(8000)
+    assert rig.theirs.take_subscribes() == []
+    assert len(rig.presence.watching) == rig.presence.watching.timers == 0
+
+
+async def test_a_person_is_moved_here(rig: Rig) -> None:
+    ann = await watching(rig)
+    rig.presence.release(1)  # nothing of them is in memory
+    rig.theirs.notify(the_call(rig), "active", AWAY)
+    await rig.settle()
+    assert await shown(ann) == [(YSAM, None, "away", "lunch")]
+    assert len(rig.presence.watching) == 1
+    await rig.presence.load(1)
+    await rig.advance(5)
+    assert len(rig.presence.watching) == len(await stored(rig)) == 1
+
+
+async def test_a_person_is_deleted_and_nobody_says_so(rig: Rig) -> None:
+    ann = await watching(rig)
+    rig.place.context.homes.remove(ann.user.person.user_id)
+    await rig.advance(8000)
+    assert rig.theirs.take_subscribes() == []
     assert len(rig.presence.watching) == 0
-    await rig.presence.load_person(ann.user.person)
-    await rig.advance(1)
-    assert rig.theirs.take_subscribes() == [(7446, False)]
 
 
 async def test_while_rows_are_read(rig: Rig) -> None:
@@ -455,17 +486,15 @@ async def test_while_rows_are_read(rig: Rig) -> None:
     call_id = the_call(rig)
     rig.presence.release(1)
     await rig.presence.load(1)
+    rig.presence.look_at(ann.user, parse(YSAM))
+    assert len(rig.presence.watching) == 0  # no second subscription is opened
     key = rig.theirs.notify(call_id, "active", AWAY)
-    ann.leave()
-    phone = await rig.place.users.load(ann.user.person)
-    rig.presence.look_at(phone, parse(YSAM))
-    rig._carry()
     await rig.settle()
     response = rig.theirs.responses[key]
-    assert isinstance(response, Response)
-    assert (response.status, response.headers.get("retry-after")) == (503, "5")
+    assert isinstance(response, Response) and response.status == 200
     await rig.advance(5)
     assert rig.theirs.take_subscribes() == [(7446, False)]
+    assert len(rig.presence.watching) == len(await stored(rig)) == 1
 
 
 async def test_served_no_more_while_rows_are_read(rig: Rig) -> None:
