@@ -47,6 +47,8 @@ from ubiety.users.context import Context
 from ubiety.users.preferences import IM_ENABLED
 
 TIMEOUT: Final = 408
+REPEATED: Final = frozenset({481, 482, 500})
+"""What a peer answers a request that it has had before, by another hop; then it says nothing of the first."""
 UNSENT: Final = 503
 
 
@@ -302,6 +304,7 @@ class Conversation:
         """The final answer to our INVITE."""
         assert wire.invite is not None
         if wire.sending is not None:
+            response = _certain(wire.sending, response)
             wire.hop, wire.sending = wire.sending.hop, None
         dialog = self._dialog_of(wire.invite, response)
         if dialog is None:
@@ -385,11 +388,12 @@ class Conversation:
 
     def _send(self, request: Request, hops: Iterator[Hop], done: Callable[[int], None]) -> None:
         def answered(response: Response | None) -> None:
+            response = _certain(sending, response)
             self._reason = _reason_of(response)
             done(TIMEOUT if response is None else response.status)
 
         try:
-            self._desk.sender.send(request, hops, answered)
+            sending = self._desk.sender.send(request, hops, answered)
         except StanzaError as error:
             self._reason = error
             done(UNSENT)
@@ -499,6 +503,13 @@ class Conversation:
     def _unlist(self, wire: Wire) -> None:
         if wire.dialog is not None:
             self._desk.dialogs.pop(wire.dialog.id, None)
+
+
+def _certain(sending: Sending, response: Response | None) -> Response | None:
+    """Return an answer unless it is about a copy of the request: of the first it says nothing then."""
+    if sending.is_uncertain and response is not None and response.status in REPEATED:
+        return None
+    return response
 
 
 def _reason_of(response: Response | None) -> StanzaError | None:

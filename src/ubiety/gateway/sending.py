@@ -38,6 +38,8 @@ class Sending:
     provisional: Callable[[Response], None] | None
     last: Response | None = None
     is_cancelled: bool = False
+    is_uncertain: bool = False
+    """A hop before did not answer in time: it may have taken the request all the same."""
 
 
 class Sender:
@@ -103,6 +105,7 @@ class Sender:
         if cause is Cause.OVERLOAD:
             sending.done(sending.last)
             return True
+        sending.is_uncertain |= cause is Cause.TIMEOUT
         self._ways.failed(sending.hop, cause.value)
         self._try_next(sending)
         return True

@@ -164,7 +164,7 @@ class Gate:
         if isinstance(output, RequestReceived):
             self.requests.append(output.request)
             self.last_key = output.key
-            self._take(output.key, output.request)
+            self._take(output.key, output.request, output.peer.transport)
         elif isinstance(output, ResponseReceived):
             self.sender.response_received(output.key, output.response)
         elif isinstance(output, Failed):
@@ -175,7 +175,7 @@ class Gate:
         elif isinstance(output, Cancelled):
             self.conversations.cancelled(output.key)
 
-    def _take(self, key: int, request: Request) -> None:
+    def _take(self, key: int, request: Request, transport: str) -> None:
         if request.to.tag:
             if not self.conversations.received(key, request):
                 self.respond(key, make_response(request, 481))
@@ -185,7 +185,7 @@ class Gate:
         if person is None:
             self.respond(key, make_response(request, 404, to_tag="nobody"))
         elif request.method == "INVITE":
-            self.conversations.invited(key, request, "tcp", person, sender)
+            self.conversations.invited(key, request, transport, person, sender)
         elif request.method == "MESSAGE":
             self.conversations.paged(key, request, person, sender)
         else:
@@ -286,6 +286,8 @@ class ImRig:
 
     def transmit(self, gate: Gate, order: Transmit) -> None:
         """Put something on the wire."""
+        if gate.is_down:
+            return  # the dead say nothing
         message = parse_message(order.data)
         if not self.loses(gate, message):
             due = self.now + self.delay_of(gate, message)
@@ -305,8 +307,9 @@ class ImRig:
         if other.is_down:
             gate.perform(gate.agent.transmit_failed(order.key, self.now))
         elif not other.is_deaf:
-            peer = Peer(1, "tcp", gate.name, 5060, "sip")
-            other.perform(other.agent.receive(parse_message(order.data), peer, self.now))
+            message = parse_message(order.data)
+            peer = Peer(1, message.via.transport.lower(), gate.name, 5060, "sip")
+            other.perform(other.agent.receive(message, peer, self.now))
         return True
 
     def _next_at(self) -> float | None:
@@ -377,3 +380,12 @@ def chat(to: str, body: str, id: str = "m1", more: str = "") -> str:
 
 BOB = f"bob@{DOMAIN}"
 ANN = f"ann@{DOMAIN}"
+
+
+async def assert_nothing_left(rig: ImRig) -> None:
+    """In the end nothing is left, in memory and on disk."""
+    await rig.advance(2000)
+    for gate in rig.gates:
+        assert not gate.leftovers(), (gate.name, gate.leftovers())
+        assert await gate.outgoing() == []
+        assert await gate.dialog_rows() == 0
