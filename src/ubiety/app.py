@@ -242,6 +242,7 @@ class Node:
         self.border = Border(
             self.config, self.context, self.federation, self.certificates, self.users.take_promised
         )
+        self.border.admit(self.users, self.vault)
         self.router.routes = [self.users, self.border.gateway, Host(self.context, queries)]
         self.sessions = LiveSessions(self.context, self.users, self.topology)
         self.policies = LivePolicies(self.context)

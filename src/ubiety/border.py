@@ -6,11 +6,13 @@ Below ``app.py``, which makes the node itself.
 import asyncio
 from collections.abc import Callable, Mapping
 from random import random
-from secrets import token_hex
+from secrets import token_bytes, token_hex
 
 from ubiety.cluster.control import Hooks
 from ubiety.cluster.services import SIP_FEDERATION, SIP_PROXY
 from ubiety.config import Config
+from ubiety.gateway.clients import Clients
+from ubiety.gateway.doorman import Doorman
 from ubiety.gateway.federation import FederationCopy
 from ubiety.gateway.im import Conversations
 from ubiety.gateway.presence import Presence
@@ -19,14 +21,20 @@ from ubiety.gateway.service import Gateway
 from ubiety.gateway.ways import Name, StaticWays
 from ubiety.net import sip_tls
 from ubiety.net.certificates import Certificates
+from ubiety.net.pacing import Backoff
 from ubiety.net.sip import SipStack, places_of
 from ubiety.net.sip_dns import Resolver
 from ubiety.net.sip_socket import in_uri, own_address
 from ubiety.routing.verdict import Verdict
+from ubiety.sip.digest import Nonces
+from ubiety.sip.outputs import Peer
 from ubiety.stanza import Stanza
+from ubiety.store.digests import Vault
 from ubiety.users.context import Context
+from ubiety.users.service import Users
 
 STOPPED = "The SIP federation service of this node is stopped."
+NONCE_SECRET_BYTES = 32
 EVERYWHERE = ("0.0.0.0", "::")
 ANYWHERE = "192.0.2.1"
 """An address of nobody: what is sent there leaves from our own address that most others see."""
@@ -92,6 +100,24 @@ class Border:
         self.gateway.refusal = STOPPED
         self.stack.handler = self.gateway
         context.outside = self.gateway
+
+    def admit(self, users: Users, vault: Vault) -> None:
+        """Let people sign in with SIP clients, where a setting allows it."""
+        loop = asyncio.get_running_loop()
+        nonces = Nonces(token_bytes(NONCE_SECRET_BYTES))
+        addresses, accounts = Backoff(free=10, most=60.0), Backoff(free=5, most=10.0)
+        doorman = Doorman(self._context, vault, nonces, addresses, accounts, _token)
+        clients = Clients(
+            self._context, users, self.stack, self._contact_of, doorman, loop.call_later, _token
+        )
+        self.stack.on_flow_closed = clients.flow_closed
+        self.gateway.clients = clients
+
+    def _contact_of(self, peer: Peer) -> str:
+        """Return our Contact towards a client: on the listener that it has found us on."""
+        host = in_uri(self._config.address or own_address(peer.address) or "127.0.0.1")
+        port = self.stack.ports.get(peer.listener, 0)
+        return f"<sip:{host}{f':{port}' if port else ''};transport={peer.transport}>"
 
     def _host(self) -> str:
         """Return the name of this node, or its address, for Contact."""

@@ -7,8 +7,8 @@ CLIENTS = Setting(
     bool,
     False,
     "",
-    "Whether people may sign in with SIP clients. Their passwords must be set while this is on: only then what SIP "
-    "needs to check them is kept.",
+    "Whether people may sign in with SIP clients. Their passwords must be set while this is on: only then is "
+    "kept what SIP needs to check them.",
 )
 DIGEST_MD5 = Setting(
     "sip.digest_md5",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from ubiety.gateway.addresses import NoAddress, jid_of
+from ubiety.gateway.clients import Clients
 from ubiety.gateway.federation import FederationCopy
 from ubiety.gateway.im import Conversations
 from ubiety.gateway.peers import NamesNeeded, NotTrusted
@@ -53,6 +54,8 @@ class Gateway:
         self.conversations = conversations
         self.refusal = ""
         """Why nothing is taken now; empty: the service runs."""
+        self.clients: Clients | None = None
+        """SIP clients of our people."""
         self.is_well: Callable[[], bool] = lambda: True
         """Whether a load balancer may send requests here."""
         self._context = context
@@ -103,6 +106,9 @@ class Gateway:
         if request.method == "OPTIONS" and not _has_user(request):
             self._probed(key, request)
             return
+        if self.clients is not None and self.clients.claims(request, peer):
+            self._take_of_client(key, request, peer, self.clients)
+            return
         verdict = self._federation.value.trust.judge(peer, None)
         if isinstance(verdict, NamesNeeded):
             self._context.spawn(self._take_by_name(key, request, peer))
@@ -113,12 +119,14 @@ class Gateway:
 
     def response_received(self, key: int, response: Response) -> None:
         """Take an answer."""
-        self._sender.response_received(key, response)
+        if not self._sender.response_received(key, response) and self.clients is not None:
+            self.clients.response_received(key, response)
 
     def failed(self, key: int, cause: Cause) -> None:
         """Take note that there will be no answer, or no ACK."""
-        if not self._sender.failed(key, cause):
-            self.conversations.unacknowledged(key)
+        if self._sender.failed(key, cause) or (self.clients is not None and self.clients.failed(key)):
+            return
+        self.conversations.unacknowledged(key)
 
     def ack_received(self, request: Request, peer: Peer) -> None:
         """Take the ACK of a 2xx."""
@@ -145,7 +153,16 @@ class Gateway:
         else:
             self._take(key, request, peer)
 
+    def _take_of_client(self, key: int, request: Request, peer: Peer, clients: Clients) -> None:
+        if self.refusal:
+            self._refuse(key, request, 503, self.refusal)
+        else:
+            clients.take(key, request, peer)
+
     def _turn_away(self, key: int, request: Request, peer: Peer, verdict: NotTrusted) -> None:
+        if self.clients is not None and self.clients.is_on:
+            self._take_of_client(key, request, peer, self.clients)  # which must prove to be one
+            return
         self._context.counters.sip_untrusted += 1
         event(
             "sip_peer_refused",

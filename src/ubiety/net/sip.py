@@ -104,6 +104,8 @@ class SipStack:
         """`expects` judges the certificate of a hop that is only an address (see `SipPool`)."""
         self.handler = handler
         """Told of everything; may be set later, before `start`."""
+        self.on_flow_closed: Callable[[int], None] = lambda flow: None
+        """Told of connections that are gone."""
         loop = asyncio.get_running_loop()
         self.resolver = resolver or Resolver(loop)
         self.trace = Trace(settings.get(TRACE_MESSAGES), wall_clock)
@@ -285,6 +287,7 @@ class SipStack:
     def flow_closed(self, flow: int) -> None:
         """Nothing more comes or goes on a flow."""
         self._perform(self.agent.flow_closed(flow, self._loop.time()))
+        self.on_flow_closed(flow)
 
     # -- the agent's outputs -----------------------------------------------------------------------
 
