@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.lab.two_pools import DOMAIN, two_pools
+from tests.lab.two_pools import DOMAIN, free_port, make_pool, two_pools
 from ubiety.lab.connection import Hop
 from ubiety.lab.journal import (
     AnswerSeen,
@@ -229,3 +229,40 @@ async def test_strangers_are_refused() -> None:
     async with two_pools(trusted=["192.0.2.1"]) as (left, _):
         bob = await left.sign_in("bob")
         assert await bob.send(ANN, "let me in") == 401
+
+
+async def test_a_front_end_of_the_pool_stops() -> None:
+    """Who was served by it is served by another one; contacts are seen as before."""
+    ports = [free_port() for _ in range(3)]
+    front_ends = [{"name": f"fe{n}", "host": "127.0.0.1", "tcp_port": ports[n]} for n in range(2)]
+    users = [{"uri": BOB}, {"uri": f"carl@{DOMAIN}"}]
+    left = make_pool("left", ports[0], ports[2], users, front_ends=front_ends, refresh=0.7)
+    right = make_pool("right", ports[2], ports[1], [{"uri": ANN, "prompts": "accept"}])
+    async with left, right:
+        bob, carl, ann = await left.sign_in("bob"), await left.sign_in("carl"), await right.sign_in("ann")
+        assert {left.home_of(one.uri).plan.name for one in (bob, carl)} == {"fe0", "fe1"}
+        for one in (bob, carl):
+            one.add_contact(ANN)
+            await one.journal.wait(PresenceSeen)
+        assert await ann.send(BOB, "through the second one") == 200
+        await left.front_end("fe0").stop()
+        assert left.home_of(BOB).plan.name == "fe1"
+        bob.journal.clear()
+        ann.set_availability("away")
+        await bob.journal.wait(PresenceSeen, lambda seen: seen.shown.name == "away", seconds=8)
+        assert await bob.send(ANN, "still there") == 200
+        await left.front_end("fe0").start()
+        assert left.home_of(BOB).plan.name == "fe0"
+
+
+async def test_group_chat_and_floods() -> None:
+    async with two_pools() as (left, right):
+        bob, ann = await left.sign_in("bob"), await right.sign_in("ann")
+        assert await bob.invite_to_group(ANN, f"carl@{DOMAIN}") == 420
+        assert not ann.conversations
+        assert await bob.flood(ANN, 50) == {200: 50}
+        assert len(ann.conversations) == 50
+        await bob.end(ANN)
+        await right.sign_out("ann")
+        assert await bob.flood(ANN, 5) == {480: 5}
+        assert not bob.conversations

@@ -124,3 +124,27 @@ async def test_pidgin_sipe_through_the_federation(start_node: NodeFactory, tmp_p
             await ann.saw_message("Hello from Lync")
         finally:
             finch.stop()
+
+
+async def test_the_lync_side_restarts(start_node: NodeFactory) -> None:
+    """What was open there is forgotten; nobody notices."""
+    port = free_port()
+    node = start_shared(start_node, port, "ann")
+    async with lync(node, port) as pool:
+        bob = pool.clients[BOB_ADDRESS]
+        ann = await SlixClient(node.place, "ann").start()
+        bob.add_contact(ANN_ADDRESS)
+        await bob.journal.wait(PresenceSeen, lambda seen: seen.shown.name == "available")
+        ann.send_message(BOB_ADDRESS, "before", mtype="chat")
+        await bob.journal.wait(MessageSeen, lambda seen: seen.text == "before")
+        assert await bob.invite_to_group(ANN_ADDRESS, f"carl@{DOMAIN}") in (403, 405, 420, 488, 603, 606)
+
+        await pool.restart()
+        await asyncio.sleep(0.5)  # what is on its way when a connection breaks is told as lost
+        ann.send_message(BOB_ADDRESS, "after", mtype="chat")
+        await bob.journal.wait(MessageSeen, lambda seen: seen.text == "after", seconds=15)
+        assert [seen.text for seen in bob.journal.of(MessageSeen)] == ["before", "after"]
+        ann.send_presence(pshow="away")
+        await bob.journal.wait(PresenceSeen, lambda seen: seen.shown.name == "away")
+        assert await bob.send(ANN_ADDRESS, "and back") == 200
+        await ann.saw_message("and back")

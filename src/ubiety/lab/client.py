@@ -7,8 +7,8 @@ await bob.send("ann@example.org", "Hello")
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 from ubiety.lab.availability import Shown, parse_availability
@@ -36,6 +36,9 @@ class Servers(Protocol):
 
     def acknowledge(self, front_end: FrontEnd, request: Request) -> None:
         """Sends an ACK of a client of ours."""
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Runs something that goes on when the front end stops."""
 
 
 OnEntry = Callable[["Client", Entry], None]
@@ -121,7 +124,7 @@ class Client:
         refresh = self.person.plan.refresh or plan.refresh
         subscription = Subscription(plan, refresh, self.uri, self.contact, peer, self.journal)
         self.subscriptions[peer] = subscription
-        self.home.spawn(subscription.run(self._originate))
+        self._servers.spawn(subscription.run(self._originate))
         return subscription
 
     def sees(self, address: str) -> Shown | None:
@@ -175,6 +178,15 @@ class Client:
         status, _ = await self._start(self._new(bare(address)))
         return status
 
+    async def invite_to_group(self, address: str, *others: str) -> int:
+        """Invites somebody to a conversation of several people; returns the final status."""
+        status, _ = await self._start(self._new(bare(address)), others=tuple(map(bare, others)))
+        return status
+
+    async def flood(self, address: str, count: int) -> Counter[int]:
+        """Invites somebody many times at once; returns how often each final status came."""
+        return Counter(await asyncio.gather(*(self.invite(address) for _ in range(count))))
+
     async def end(self, address: str) -> None:
         """Ends all conversations with somebody."""
         for conversation in list(self.conversations.values()):
@@ -188,10 +200,16 @@ class Client:
             self.uri, self.contact, host, peer, self.journal, self._originate, self._acknowledge
         )
 
-    async def _start(self, conversation: Conversation, first: str = "") -> tuple[int, bool]:
+    async def _start(
+        self, conversation: Conversation, first: str = "", others: tuple[str, ...] = ()
+    ) -> tuple[int, bool]:
         self._count += 1
         self.conversations[conversation.call_id] = conversation
-        return await conversation.start(self._count, first)
+        try:
+            return await conversation.start(self._count, first, others)
+        finally:
+            if conversation.is_over:
+                self.conversations.pop(conversation.call_id, None)
 
     # What comes in
 

@@ -179,6 +179,16 @@ async def _end(pool: Pool, words: list[str]) -> Lines:
     return ()
 
 
+async def _group(pool: Pool, words: list[str]) -> Lines:
+    return _status(await _client(pool, words[0]).invite_to_group(words[1], *words[2:]))
+
+
+async def _flood(pool: Pool, words: list[str]) -> Lines:
+    count = int(words[2]) if words[2].isdecimal() else 0
+    statuses = await _client(pool, words[0]).flood(words[1], count)
+    return [f"{status}: {times}" for status, times in sorted(statuses.items())]
+
+
 async def _answer(pool: Pool, words: list[str]) -> Lines:
     if not words[1].isdecimal():
         raise CommandRefusedError("give a SIP status, or 0 to let it ring")
@@ -265,6 +275,8 @@ _ROWS = (
     ("im USER ADDRESS TEXT", "send an IM", _im),
     ("type USER ADDRESS [stop]", "tell that the user types, or stops", _type),
     ("end USER ADDRESS", "end the conversation", _end),
+    ("group USER ADDRESS OTHER", "invite somebody to a group chat", _group),
+    ("flood USER ADDRESS COUNT", "invite somebody many times at once", _flood),
     ("answer USER STATUS", "how invitations are answered: 200, 486, 603 ... or 0", _answer),
     ("received USER", "what has come", _received),
     ("clear USER", "forget what has come", _clear),

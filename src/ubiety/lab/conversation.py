@@ -55,9 +55,18 @@ class Conversation:
             *more,
         )
 
-    async def start(self, conversation_id: int, first: str = "") -> tuple[int, bool]:
-        """Invites; returns the final status, and whether `first` came with the INVITE and was taken."""
+    async def start(
+        self, conversation_id: int, first: str = "", others: tuple[str, ...] = ()
+    ) -> tuple[int, bool]:
+        """Invites; returns the final status, and whether `first` came with the INVITE and was taken.
+
+        With `others` it is an invitation to a group chat, as clients of 2005 made it.
+        """
         headers = [("Ms-Conversation-ID", str(conversation_id)), ("Supported", "ms-sender"), ("Allow", ALLOW)]
+        if others:
+            everybody = ", ".join(f"<sip:{one}>" for one in (self.me, self.peer, *others))
+            headers += [("Roster-Manager", f"<sip:{self.me}>"), ("EndPoints", everybody)]
+            headers.append(("Require", "com.microsoft.rtc-multiparty"))
         if first:
             headers.append(("ms-text-format", imbody.first_message(first)))
         invite = make_request(
@@ -117,6 +126,9 @@ class Conversation:
 
     def invited(self, request: Request) -> Response:
         """Accepts an INVITE of the peer, or refuses what is no IM conversation."""
+        if "com.microsoft.rtc-multiparty" in request.headers.values("Require"):
+            unsupported = (("Unsupported", "com.microsoft.rtc-multiparty"),)
+            return make_response(request, 420, to_tag=new_token(), headers=unsupported)
         if request.body and not imbody.offers_messages(request.body):
             return make_response(request, 488, to_tag=new_token())
         taken = imbody.read_first_message(request.headers.get("ms-text-format") or "")

@@ -4,7 +4,8 @@ async with Pool(load_plan(path)) as pool:
     bob = await pool.sign_in("bob")
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Self
 
@@ -35,6 +36,7 @@ class Pool:
             id(one): Proxy(self.site, one, self.presence, self.registrar) for one in self.front_ends
         }
         self.clients: dict[str, Client] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._places = {uri: place for place, uri in enumerate(self.site.people)}
         self.on_entry: Callable[[str, Entry], None] = lambda _uri, _entry: None
 
@@ -57,8 +59,11 @@ class Pool:
 
     async def stop(self) -> None:
         """Stops everything at once, without farewells."""
+        for task in list(self._tasks):
+            task.cancel()
         for front_end in self.front_ends:
             await front_end.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.clients.clear()
 
     def front_end(self, name: str) -> FrontEnd:
@@ -108,6 +113,12 @@ class Pool:
     def _show_offline(self, person: Person) -> None:
         person.show(type(person.shown)())
 
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Runs something until it is done or the pool stops."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def originate(self, front_end: FrontEnd, request: Request) -> Response:
         """Sends a request of a client of ours, or of the presence server. Raises NoAnswerError."""
         return await self.proxies[id(front_end)].route(request, None, lambda _response: None)
@@ -119,6 +130,8 @@ class Pool:
     async def restart(self) -> None:
         """Restarts all front ends on their ports; subscriptions and conversations are forgotten."""
         self.presence.forget_all()
+        for task in list(self._tasks):
+            task.cancel()
         for front_end in self.front_ends:
             await front_end.stop()
         for client in self.clients.values():
