@@ -172,7 +172,8 @@ class Subscriber:
         if self._is_over:
             return []
         value = parse_state(subscription_state)
-        self._notify_by = None
+        if not self._is_stopped:
+            self._notify_by = None
         if value.state is State.TERMINATED:
             return self._terminated(value.again, value.reason, value.retry_after, now)
         # RFC 6665 §4.4.1: the NOTIFY may overtake the answer to the SUBSCRIBE, and makes the dialog too.
@@ -198,6 +199,8 @@ class Subscriber:
         if deadline is None or now < deadline:
             return []
         if self._notify_by is not None and now >= self._notify_by:
+            if self._is_stopped:
+                return self._finish()
             # RFC 6665 §4.1.2.4 would give it up; but it was granted, and a refresh brings a NOTIFY.
             self._notify_by = None
             asked_at = now + ASK_FOR_NOTIFY
@@ -233,8 +236,10 @@ class Subscriber:
     def _accepted(self, expires: int, now: float) -> list[SubscriberOutput]:
         self.is_established = True
         if self._is_stopped and self._asked == 0:
-            # The NOTIFY that says so is on its way (RFC 6665 §4.1.2.3), and it is not waited for.
-            return self._finish()
+            # The NOTIFY that says so is on its way, and is answered (RFC 6665 §4.1.2.3).
+            self.expires_at = None
+            self._notify_by = now + NOTIFY_TIMEOUT
+            return []
         if self._is_stopped:
             return self._unsubscribe(now)
         self._granted_until(expires, now)

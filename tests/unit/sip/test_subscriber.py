@@ -191,8 +191,18 @@ def test_stopping() -> None:
     subscriber = granted()
     assert subscriber.stop(10.0) == [Subscribe(0, False)]
     assert subscriber.stop(10.0) == []
-    assert subscriber.answered(200, 0, None, 11.0) == [Over()]
-    assert subscriber.notified("terminated;reason=timeout", 12.0) == []
+    assert subscriber.answered(200, 0, None, 11.0) == []
+    assert subscriber.notified("active;expires=3000", 11.5) == []  # it was on its way
+    assert subscriber.deadline() == 43.0
+    assert subscriber.notified("terminated;reason=timeout", 12.0) == [Over()]
+    assert subscriber.deadline() is None
+
+
+def test_stopping_with_somebody_who_says_nothing_of_the_end() -> None:
+    subscriber = granted()
+    subscriber.stop(10.0)
+    subscriber.answered(200, 0, None, 11.0)
+    assert subscriber.tick(43.0) == [Over()]
     assert subscriber.deadline() is None
 
 
@@ -315,6 +325,7 @@ class Watching(RuleBasedStateMachine):
             self.answer(408, None)
         if self.outstanding is not None:
             self.answer(408, None)
+        self.wait(32.0)
         assert self.is_over
         assert self.subscriber.deadline() is None
 
