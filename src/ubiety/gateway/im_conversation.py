@@ -4,7 +4,6 @@ Requests and answers come in as SIP and go to the session as what they mean; its
 stanzas, and as verdicts about messages.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -103,6 +102,20 @@ class Asked:
 class Conversation:
     """One of our people and one address outside."""
 
+    __slots__ = (
+        "_asked",
+        "_desk",
+        "_is_released",
+        "_is_working",
+        "_reason",
+        "_wires",
+        "_work",
+        "outgoing",
+        "person",
+        "remote",
+        "session",
+    )
+
     def __init__(self, desk: Desk, person: Person, remote: Jid) -> None:
         self.person = person
         self.remote = remote
@@ -115,25 +128,10 @@ class Conversation:
         self._desk = desk
         self._wires: dict[int, Wire] = {}
         self._asked: dict[int, Asked] = {}
-        self._work: deque[Output] = deque()
+        self._work: list[Output] = []
         self._is_working = False
         self._is_released = False
         self._reason: StanzaError | None = None  # why what is failing now fails
-        self._does: dict[type[Any], Callable[[Any], None]] = {
-            Invite: self._invite,
-            Ack: self._ack,
-            Cancel: self._cancel,
-            Bye: self._bye,
-            SendText: self._send_text,
-            SendTyping: self._send_typing,
-            Answer: self._answer,
-            Deliver: self._deliver,
-            Composing: self._show_composing,
-            Sent: self._note_sent,
-            Unsent: self._note_unsent,
-            Opened: self._note_opened,
-            Ended: self._note_ended,
-        }
 
     @property
     def is_over(self) -> bool:
@@ -276,8 +274,8 @@ class Conversation:
         self._is_working = True
         try:
             while self._work and not self._is_released:
-                order = self._work.popleft()
-                self._does[type(order)](order)
+                order = self._work.pop(0)
+                _DOES[type(order)](self, order)
         finally:
             self._is_working = False
             self._reason = None
@@ -338,6 +336,7 @@ class Conversation:
         hop = next_hop(wire.dialog, self.remote.domain) or wire.hop
         if hop is not None:
             self._desk.stack.ack(wire.dialog.ack(wire.invite), hop)
+        wire.invite = None
 
     def _cancel(self, order: Cancel) -> None:
         sending = self._wires[order.line].sending
@@ -503,6 +502,23 @@ class Conversation:
     def _unlist(self, wire: Wire) -> None:
         if wire.dialog is not None:
             self._desk.dialogs.pop(wire.dialog.id, None)
+
+
+_DOES: Final[dict[type[Any], Callable[[Conversation, Any], None]]] = {
+    Invite: Conversation._invite,
+    Ack: Conversation._ack,
+    Cancel: Conversation._cancel,
+    Bye: Conversation._bye,
+    SendText: Conversation._send_text,
+    SendTyping: Conversation._send_typing,
+    Answer: Conversation._answer,
+    Deliver: Conversation._deliver,
+    Composing: Conversation._show_composing,
+    Sent: Conversation._note_sent,
+    Unsent: Conversation._note_unsent,
+    Opened: Conversation._note_opened,
+    Ended: Conversation._note_ended,
+}
 
 
 def _certain(sending: Sending, response: Response | None) -> Response | None:

@@ -21,7 +21,6 @@ What the outside asks for is a request's *key*; what we send is a *ref*. Every `
 ``Answer``, every ref by one ``Sent`` or ``Unsent``. Nothing is acknowledged that was not settled before.
 """
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -80,6 +79,29 @@ class _Item:
 class ImSession:
     """The state of one conversation. Pure: every call returns what is to be done."""
 
+    __slots__ = (
+        "_call_at",
+        "_call_id",
+        "_calls",
+        "_flying",
+        "_flying_on",
+        "_is_closed",
+        "_is_typing",
+        "_lines",
+        "_next_line",
+        "_out",
+        "_pending",
+        "_queue",
+        "_share",
+        "_they_type_until",
+        "_told",
+        "_type_again_at",
+        "_type_until",
+        "first_in_invite",
+        "is_pager",
+        "times",
+    )
+
     def __init__(
         self,
         call_id: Callable[[], str],
@@ -99,7 +121,7 @@ class ImSession:
         self._share = share
         self._lines: dict[int, Line] = {}
         self._next_line = 1
-        self._queue: deque[_Item] = deque()
+        self._queue: list[_Item] = []  # short; an empty deque is 600 bytes
         self._flying: _Item | None = None
         self._flying_on = NO_LINE
         self._pending: dict[int, tuple[int, float]] = {}  # their request -> (line, until when)
@@ -271,7 +293,7 @@ class ImSession:
         if item is not None and took_first:
             self._out.append(Sent(item.ref))
         elif item is not None:
-            self._queue.appendleft(item)
+            self._queue.insert(0, item)
         was_given_up = line.state is Leg.CANCELLING
         self._step(line, Event.ACCEPTED, now)
         if was_given_up:
@@ -302,7 +324,7 @@ class ImSession:
                 line.deadline = now + self.times.idle
         elif status in (GONE, LOST) and not item.is_again and line_id != NO_LINE:
             item.is_again = True
-            self._queue.appendleft(item)
+            self._queue.insert(0, item)
         else:
             self._out.append(Unsent(item.ref, status))
         if line is not None and status == GONE:
@@ -454,7 +476,7 @@ class ImSession:
         if item is not None and status == 408:
             self._out.append(Unsent(item.ref, status))
         elif item is not None:
-            self._queue.appendleft(item)
+            self._queue.insert(0, item)
 
     def _give_up(self, status: int, now: float) -> None:
         """Fail what waits for a call that came to nothing, unless there is another way or chance."""
@@ -498,10 +520,10 @@ class ImSession:
         best = self._best()
         if best is not None:
             self._calls, self._call_at = 0, None
-            self._flying, self._flying_on = self._queue.popleft(), best.id
+            self._flying, self._flying_on = self._queue.pop(0), best.id
             self._out.append(SendText(best.id, self._flying.ref, self._flying.text))
         elif self.is_pager and not self._is_closed:
-            self._flying, self._flying_on = self._queue.popleft(), NO_LINE
+            self._flying, self._flying_on = self._queue.pop(0), NO_LINE
             self._out.append(SendText(NO_LINE, self._flying.ref, self._flying.text))
         elif self._may_call():
             self._call(now)
@@ -517,7 +539,7 @@ class ImSession:
         line = self._add_line(self._call_id(), True, Leg.CALLING, now + self.times.answer)
         first = imtext.write_first(self._queue[0].text) if self.first_in_invite else None
         if first is not None:
-            self._flying, self._flying_on = self._queue.popleft(), line.id
+            self._flying, self._flying_on = self._queue.pop(0), line.id
         self._out.append(Invite(line.id, line.call_id, first or ""))
 
     # -- typing ----------------------------------------------------------------------------------------------
