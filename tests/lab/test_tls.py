@@ -1,33 +1,17 @@
 """Front ends that speak TLS to each other: both show a certificate, and a stranger's is refused."""
 
 import ssl
-import time
 from pathlib import Path
 from typing import Any
 
+from tests.lab.certificates import make_certificates
 from tests.lab.two_pools import DOMAIN, free_port
 from ubiety.lab.journal import MessageSeen, PresenceSeen
 from ubiety.lab.plan import make_plan
 from ubiety.lab.pool import Pool
-from ubiety.net.authority import Files, issue, make_authority
+from ubiety.net.authority import Files
 
 ANN, BOB = f"ann@{DOMAIN}", f"bob@{DOMAIN}"
-
-
-def make_certificates(directory: Path, *names: str) -> list[Files]:
-    """One authority and a certificate of it for each name; the first one's directory has the authority."""
-    made = []
-    for name in names:
-        files = Files(directory / name)
-        files.directory.mkdir(parents=True)
-        if made:
-            for kind in ("ca", "ca_key"):
-                getattr(files, kind).write_bytes(getattr(made[0], kind).read_bytes())
-        else:
-            make_authority(files, "lab", time.time())
-        issue(files, [name], time.time())
-        made.append(files)
-    return made
 
 
 def make_pool(

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.interop.slix import SlixClient
+from tests.lab.certificates import make_certificates
 from tests.lab.finch import AVAILABLE, AWAY, Finch
-from tests.lab.shared_domain import BOB, lync, start_shared
+from tests.lab.shared_domain import BOB, lync, lync_over_tls, start_shared, start_shared_over_tls
 from tests.lab.two_pools import free_port
 from tests.node import DOMAIN, NodeFactory
 from ubiety.lab.journal import MessageSeen, PresenceSeen, PromptSeen, SubscriptionSeen, TypingSeen
@@ -148,3 +149,22 @@ async def test_the_lync_side_restarts(start_node: NodeFactory) -> None:
         await bob.journal.wait(PresenceSeen, lambda seen: seen.shown.name == "away")
         assert await bob.send(ANN_ADDRESS, "and back") == 200
         await ann.saw_message("and back")
+
+
+async def test_over_mutual_tls(start_node: NodeFactory, tmp_path: Path) -> None:
+    """As with a real Lync pool, which speaks nothing else."""
+    port = free_port()
+    (lab,) = make_certificates(tmp_path / "lab", "localhost")
+    node = start_shared_over_tls(start_node, port, lab, "ann")
+    async with lync_over_tls(node, port, lab) as pool:
+        bob = pool.clients[BOB_ADDRESS]
+        ann = await SlixClient(node.place, "ann").start()
+        ann.send_presence_subscription(pto=BOB_ADDRESS, ptype="subscribe")
+        await ann.saw_presence("available", BOB_ADDRESS)
+        bob.add_contact(ANN_ADDRESS)
+        await bob.journal.wait(PresenceSeen, lambda seen: seen.shown.name == "available")
+        ann.send_message(BOB_ADDRESS, "safely", mtype="chat")
+        await bob.journal.wait(MessageSeen, lambda seen: seen.text == "safely")
+        assert await bob.send(ANN_ADDRESS, "and back") == 200
+        await ann.saw_message("and back")
+        assert {one.transport for one in pool.front_ends[0].connections} == {"tls"}
