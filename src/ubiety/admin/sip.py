@@ -1,13 +1,14 @@
 """Operations on the SIP stack of a node: what it does, and what goes over the wire."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from ubiety.admin.context import Node, Sip
-from ubiety.admin.operation import Line, OnNode, Operation, Result
+from ubiety.admin.operation import After, Arguments, Line, OnNode, Operation, PageSize, Result
 from ubiety.admin.problems import UNAVAILABLE, Problem
 from ubiety.admin.rbac import Caller
+from ubiety.store import sip_subscriptions as rows
 
 
 class Connection(Result):
@@ -61,6 +62,46 @@ class TraceView(Result):
     last: int
 
 
+class SubscriptionsOf(Arguments):
+    """Which subscriptions to show."""
+
+    address: Line = Field("", description="Only those of this person of ours, or with this one outside.")
+    after: After = 0
+    limit: PageSize = 100
+
+
+class SubscriptionView(Result):
+    """A subscription to presence between one of our people and somebody outside."""
+
+    id: int
+    person: str
+    peer: str
+    direction: Literal["in", "out"] = Field(description="in: the peer watches the person; out: the reverse.")
+    state: str
+    expires: float = Field(description="Seconds since 1970: when it ends unless it is refreshed.")
+
+
+class SubscriptionViews(Result):
+    """A page of subscriptions."""
+
+    subscriptions: list[SubscriptionView]
+    next: int | None = Field(description="Pass it as `after` to get the next page; null on the last one.")
+    counts: dict[str, int] = Field(description="How many there are in all, by direction and state.")
+
+
+async def subscriptions(node: Node, caller: Caller, arguments: SubscriptionsOf) -> SubscriptionViews:
+    """Shows who outside watches whom of our people, and the reverse."""
+    database, limit = node.database, arguments.limit
+    address = arguments.address.removeprefix("sip:").lower()
+    found = await database.read(rows.list_page, arguments.after, limit, address)
+    counts = await database.read(rows.count)
+    return SubscriptionViews(
+        subscriptions=[SubscriptionView.model_validate(one._asdict()) for one in found],
+        next=found[-1].id if len(found) == limit else None,
+        counts={f"{direction} {state}": number for (direction, state), number in sorted(counts.items())},
+    )
+
+
 async def status(node: Node, caller: Caller, arguments: OnNode) -> SipStatus:
     """Shows what the SIP stack of a node does."""
     return SipStatus.model_validate(_sip(node).status())
@@ -102,6 +143,15 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         False,
         status,
         place="node",
+    ),
+    Operation(
+        "sip.subscriptions",
+        "Shows who outside watches whom of our people, and the reverse.",
+        SubscriptionsOf,
+        SubscriptionViews,
+        "federation.read",
+        False,
+        subscriptions,
     ),
     Operation(
         "sip.trace",

@@ -59,6 +59,36 @@ def status(node: OtherNode = None, as_json: Json = False, data: Data = None) -> 
     print_table(titles, rows, "No peer is connected.")
 
 
+@app.command("subscriptions")
+def subscriptions(
+    address: Annotated[str, typer.Argument(help="Only those of this person, or with this one outside.")] = "",
+    after: Annotated[int, typer.Option("--after", help="Go on behind this number.")] = 0,
+    limit: Limit = 100,
+    as_json: Json = False,
+    data: Data = None,
+) -> None:
+    """Show who outside watches whom of our people, and the reverse."""
+    found = client(data).get("sip.subscriptions", address=address, after=after, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    now = time.time()
+    lines = [
+        [
+            one["id"],
+            one["peer"] if one["direction"] == "in" else one["person"],
+            one["person"] if one["direction"] == "in" else one["peer"],
+            one["state"],
+            duration(max(0.0, one["expires"] - now)),
+        ]
+        for one in found["subscriptions"]
+    ]
+    print_table(["Number", "Watcher", "Watched", "State", "Ends in"], lines, "There are no subscriptions.")
+    if found["next"] is not None:
+        print_note(f"There are more: --after {found['next']}")
+    print_note(", ".join(f"{number} {name}" for name, number in found["counts"].items()))
+
+
 @app.command("trace")
 def trace(
     text: Annotated[

@@ -22,6 +22,12 @@ PAGE_OF_SET = Sql(
     f"SELECT {COLUMNS} {FROM} JOIN users u ON u.id = s.user_id"
     " WHERE u.set_id = :set_id AND s.id > :after ORDER BY s.id LIMIT :limit"
 )
+PAGE = Sql(
+    "SELECT s.id, p.jid, a.jid, s.direction, s.state, s.expires"
+    f" {FROM} JOIN users u ON u.id = s.user_id JOIN addresses p ON p.id = u.address_id"
+    " WHERE s.id > :after AND (:address = '' OR p.jid = :address OR a.jid = :address)"
+    " ORDER BY s.id LIMIT :limit"
+)
 OF_USER = Sql(f"SELECT {COLUMNS} {FROM} WHERE s.user_id = :user_id ORDER BY s.id")
 FIND = Sql(f"SELECT {COLUMNS} {FROM} WHERE s.id = :id")
 INSERT = Sql(
@@ -54,6 +60,17 @@ class Subscription(NamedTuple):
     expires: float
 
 
+class Listed(NamedTuple):
+    """One row as people read it."""
+
+    id: int
+    person: str
+    peer: str
+    direction: str
+    state: str
+    expires: float
+
+
 class Fresh(NamedTuple):
     """One to be added."""
 
@@ -79,6 +96,11 @@ class Update(NamedTuple):
 def list_of_set(conn: Connection, set_id: int, after: int = 0, limit: int = 1000) -> Sequence[Subscription]:
     """Return a page of what belongs to the people of a set: those with an id above ``after``."""
     return [_read(row) for row in PAGE_OF_SET.rows(conn, set_id=set_id, after=after, limit=limit)]
+
+
+def list_page(conn: Connection, after: int = 0, limit: int = 100, address: str = "") -> list[Listed]:
+    """Return a page of all, or of those of one address on either side: those with an id above ``after``."""
+    return [Listed._make(row) for row in PAGE.rows(conn, after=after, limit=limit, address=address)]
 
 
 def list_of_user(conn: Connection, user_id: int) -> list[Subscription]:

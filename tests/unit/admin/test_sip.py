@@ -11,6 +11,9 @@ from ubiety.config import Listen
 from ubiety.net import sip_settings
 from ubiety.net.sip import Places, SipStack
 from ubiety.settings import Settings
+from ubiety.store import sip_subscriptions as rows
+from ubiety.store import users
+from ubiety.store.sip_subscriptions import Fresh
 from ubiety.telemetry import Counters
 
 OPTIONS = """OPTIONS sip:example.org SIP/2.0
@@ -85,3 +88,23 @@ async def test_what_people_write_is_seen_with_a_permission_of_its_own(node: Smal
     assert (await refused(node, "sip.trace_text", auditor)).kind.status == 403
     newest = (await do(node, "audit.list")).entries[0]
     assert (newest.operation, newest.actor) == ("sip.trace_text", "token:auditor")
+
+
+async def test_who_watches_whom(node: SmallNode) -> None:
+    await do(node, "user.add", userid="ann", name="Ann")
+    (user_id,) = await node.database.read(lambda conn: [one.user_id for one in users.all_people(conn)])
+    fresh = [
+        Fresh(user_id, "ysam@example.org", direction, state, "call", {}, 5.0)
+        for direction, state in (("in", "granted"), ("out", "asked"), ("in", "pending"))
+    ]
+    await node.database.write(rows.add_many, fresh)
+    shown = await do(node, "sip.subscriptions", limit=2)
+    first, second = shown.subscriptions
+    assert (first.person, first.peer) == ("ann@example.org", "ysam@example.org")
+    assert [(one.direction, one.state) for one in (first, second)] == [("in", "granted"), ("out", "asked")]
+    assert shown.counts == {"in granted": 1, "in pending": 1, "out asked": 1}
+    rest = await do(node, "sip.subscriptions", limit=2, after=shown.next)
+    assert [one.state for one in rest.subscriptions] == ["pending"] and rest.next is None
+    for address in ("ann@example.org", "sip:Ysam@example.org"):
+        assert len((await do(node, "sip.subscriptions", address=address)).subscriptions) == 3
+    assert (await do(node, "sip.subscriptions", address="bob@example.org")).subscriptions == []

@@ -4,7 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from tests.unit.admin.small_node import SmallNode
+from tests.unit.admin.small_node import SmallNode, do
 from tests.unit.cli.conftest import Run
 from ubiety.config import Listen
 from ubiety.jid import parse
@@ -12,6 +12,9 @@ from ubiety.net import sip_settings
 from ubiety.net.sip import Places, SipStack
 from ubiety.routing.homes import Person
 from ubiety.settings import Settings
+from ubiety.store import sip_subscriptions as rows
+from ubiety.store import users
+from ubiety.store.sip_subscriptions import Fresh
 from ubiety.telemetry import Counters
 
 
@@ -99,6 +102,20 @@ async def test_addresses_of_the_microsoft_side(ubiety: Run, tmp_path: Path) -> N
     done = await ubiety("microsoft", "import", str(tmp_path / "none"))
     assert done.code == 1 and "cannot be read" in done.err
     assert (await ubiety("microsoft", "add", "nobody")).code == 1
+
+
+async def test_subscriptions_with_people_outside(node: SmallNode, ubiety: Run) -> None:
+    done = await ubiety("sip", "subscriptions")
+    assert done.code == 0 and "There are no subscriptions." in done.err
+    await do(node, "user.add", userid="ann", name="Ann")
+    (user_id,) = await node.database.read(lambda conn: [one.user_id for one in users.all_people(conn)])
+    fresh = [Fresh(user_id, "ysam@example.org", way, "granted", "call", {}, 5.0) for way in ("in", "out")]
+    await node.database.write(rows.add_many, fresh)
+    done = await ubiety("sip", "subscriptions", "--limit", "1")
+    assert "ysam@example.org" in done.out and "There are more: --after 1" in done.err
+    assert "1 in granted, 1 out granted" in done.err
+    found = json.loads((await ubiety("sip", "subscriptions", "ann@example.org", "--json")).out)
+    assert [one["direction"] for one in found["subscriptions"]] == ["in", "out"]
 
 
 async def test_the_sip_stack(node: SmallNode, ubiety: Run) -> None:

@@ -210,3 +210,23 @@ async def test_messages_wait_in_order_until_they_are_taken(database: Database) -
     (left,) = await database.read(outgoing_messages.list_of_sender, anna)
     assert left == Outgoing(anna, 3 << 40, "bob@implync.net", 1.0, f"<message id='{3 << 40}'/>".encode())
     assert await database.write(outgoing_messages.gc_outgoing) == 0
+
+
+async def test_subscriptions_are_listed_page_by_page(database: Database) -> None:
+    (user_id, _), (other_id, _) = await database.write(add_people, 2)
+    fresh = [
+        Fresh(user_id, "ysam@domaina.com", IN, "granted", "c1", {}, 5.0),
+        Fresh(other_id, "ysam@domaina.com", OUT, "asked", "c2", {}, 6.0),
+        Fresh(other_id, "zoe@domaina.com", OUT, "asked", "c3", {}, 7.0),
+    ]
+    first, second, third = await database.write(sip_subscriptions.add_many, fresh)
+    found = await database.read(sip_subscriptions.list_page, 0, 2)
+    assert [(one.id, one.direction, one.peer) for one in found] == [
+        (first, IN, "ysam@domaina.com"),
+        (second, OUT, "ysam@domaina.com"),
+    ]
+    assert [one.id for one in await database.read(sip_subscriptions.list_page, second, 2)] == [third]
+    ysam = await database.read(sip_subscriptions.list_page, 0, 9, "ysam@domaina.com")
+    assert [one.id for one in ysam] == [first, second]
+    bob = await database.read(sip_subscriptions.list_page, 0, 9, found[1].person)
+    assert [one.id for one in bob] == [second, third]
