@@ -11,7 +11,6 @@ from ubiety.element import Element, escape_attribute, escape_text
 from ubiety.gateway.addresses import sip_of
 from ubiety.gateway.im_stanzas import BODY, text_of
 from ubiety.gateway.mapping import presence_payload, to_composed
-from ubiety.gateway.stack import MARK
 from ubiety.jid import Jid
 from ubiety.sip import imtext
 from ubiety.sip.message import Request, make_request
@@ -21,6 +20,7 @@ from ubiety.xmpp import ns
 
 DELAY: Final = ("urn:xmpp:delay", "delay")
 ORIGIN_ID: Final = (ns.STANZA_ID, "origin-id")
+PRODUCT: Final = "Ubiety"
 NOT_DELIVERED: Final = "Your message was not delivered"
 
 
@@ -37,7 +37,7 @@ def make_page(stanza: Stanza, text: str, us: Jid, contact: str, call_id: str, ta
     """Return the MESSAGE that brings a message to a client of ours (RFC 3428 §4)."""
     assert stanza.from_ is not None
     content_type, body = imtext.write(text)
-    headers = [("User-Agent", MARK)]
+    headers = [("User-Agent", PRODUCT)]
     sent = _sent_at(stanza.child(*DELAY))
     if sent:
         headers.append(("Date", sent))  # RFC 3428 §4: when it was sent, if that was earlier

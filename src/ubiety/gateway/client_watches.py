@@ -11,11 +11,12 @@ from typing import Final
 
 from ubiety.gateway.addresses import sip_of
 from ubiety.gateway.calls import Calls
+from ubiety.gateway.client_stanzas import PRODUCT
 from ubiety.gateway.deadlines import CallLater, Deadlines
 from ubiety.gateway.device import Device
 from ubiety.gateway.mapping import to_sip
 from ubiety.gateway.sending import retry_after_of
-from ubiety.gateway.stack import MARK, Stack
+from ubiety.gateway.stack import Stack
 from ubiety.gateway.subscribe import Terms, judge
 from ubiety.jid import Jid
 from ubiety.presence import devices as devices_of
@@ -193,7 +194,7 @@ class ClientWatches:
         headers = (
             ("Expires", str(expires)),
             ("Contact", self._contact_of(watch.peer)),
-            ("Server", MARK),
+            ("Server", PRODUCT),
         )
         self._stack.respond(key, make_response(request, 200, to_tag=watch.dialog.local_tag, headers=headers))
 
@@ -231,13 +232,15 @@ class ClientWatches:
             self._deadlines.set(watch, watch.notifier.deadline())
 
     def _notify(self, watch: Watch, order: Notify) -> None:
+        if watch.device.is_lost:
+            return
         request, watch.dialog = watch.dialog.request(
             "NOTIFY",
             contact=self._contact_of(watch.peer),
             headers=(
                 ("Event", watch.event),
                 ("Subscription-State", order.subscription_state),
-                ("User-Agent", MARK),
+                ("User-Agent", PRODUCT),
             ),
             content_type=order.content_type,
             body=order.body or b"",

@@ -11,7 +11,7 @@ from ubiety.conditions import StanzaError
 from ubiety.gateway.addresses import NoAddress, jid_of
 from ubiety.gateway.calls import Calls, FlowStack
 from ubiety.gateway.client_settings import CLIENTS, REGISTRATION_SECONDS
-from ubiety.gateway.client_stanzas import make_chat
+from ubiety.gateway.client_stanzas import PRODUCT, make_chat
 from ubiety.gateway.client_watches import ClientWatches, exists
 from ubiety.gateway.deadlines import CallLater, Deadlines
 from ubiety.gateway.device import Device
@@ -19,7 +19,6 @@ from ubiety.gateway.devices import Devices, Sessions
 from ubiety.gateway.doorman import Doorman
 from ubiety.gateway.im_stanzas import make_typing
 from ubiety.gateway.registration import Contact, Registration, read_registration
-from ubiety.gateway.stack import MARK
 from ubiety.gateway.statuses import status_of
 from ubiety.gateway.subscribe import PACKAGE
 from ubiety.jid import Jid
@@ -367,7 +366,7 @@ class Clients:
     # -- answers -----------------------------------------------------------------------------------------
 
     def _answer(self, key: int, request: Request, status: int, headers: Headers = ()) -> None:
-        made = make_response(request, status, to_tag=self._token(), headers=(*headers, ("Server", MARK)))
+        made = make_response(request, status, to_tag=self._token(), headers=(*headers, ("Server", PRODUCT)))
         self._stack.respond(key, made)
 
     def _refuse(self, key: int, request: Request, error: StanzaError) -> None:

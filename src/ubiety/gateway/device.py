@@ -65,6 +65,8 @@ class Device:
         self.is_deaf = False
         """It has refused a message for good: it gets no more of them."""
         self.is_over = False
+        self.is_lost = False
+        """Its connection is gone, and there is no other way to it."""
         self.seen: dict[str, dict[str, Seen]] = {}
         """What the session was shown of others: by bare address and resource."""
         self._keeper = keeper

@@ -150,6 +150,7 @@ class Devices:
         for device in self.on(flow):
             contact = device.contact
             if contact is None or contact.uri.has("ob") or contact.uri.port in (None, device.peer.port):
+                device.is_lost = True
                 self.end(device)
             else:
                 self._leave_flow(device)
