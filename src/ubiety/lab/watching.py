@@ -42,7 +42,7 @@ class Subscription:
         self._journal = journal
         self._wake = asyncio.Event()
         self._is_stopped = False
-        self._expires_at = 0.0
+        self._least = 0
 
     async def run(self, originate: Originate) -> None:
         """Keeps the subscription alive until it is stopped or refused for good."""
@@ -71,7 +71,7 @@ class Subscription:
     async def _attempt(self, originate: Originate) -> float:
         """Sends one SUBSCRIBE; returns the seconds until the next."""
         try:
-            request = self._subscribe(round(self.refresh * LONGER))
+            request = self._subscribe(max(round(self.refresh * LONGER), self._least))
             answer = await originate(request)
         except NoAnswerError as error:
             self._lose("failed", str(error))
@@ -85,6 +85,10 @@ class Subscription:
 
     def _refused(self, answer: Response) -> float:
         was_known = self.dialog is not None
+        least = answer.headers.get("Min-Expires") or ""
+        if answer.status == 423 and least.isdecimal() and int(least) > self._least:  # RFC 6665 §4.1.2.1
+            self._least = int(least)
+            return 0.0
         if answer.status in FINAL and not was_known:
             self._note("terminated", str(answer.status))
             return self.plan.retry
