@@ -13,8 +13,16 @@ from ubiety.gateway.settings import MICROSOFT, ROUTING_MODE
 from ubiety.gateway.static import RouteTable, StaticRoute
 from ubiety.settings import Settings
 from ubiety.sip.outputs import Hop
-from ubiety.store import acl, federated_domains, microsoft_addresses, static_routes, tls_peers
+from ubiety.store import (
+    acl,
+    federated_domains,
+    microsoft_addresses,
+    presence_gateways,
+    static_routes,
+    tls_peers,
+)
 from ubiety.store.database import Database
+from ubiety.store.presence_gateways import PresenceGateway
 from ubiety.telemetry import event
 
 PAGE = 5_000
@@ -31,6 +39,7 @@ class Federation:
     entries: tuple[AclEntry, ...] = ()
     subjects: tuple[str, ...] = ()
     remote_domains: frozenset[str] = frozenset()
+    gateways: tuple[PresenceGateway, ...] = ()
     table: RouteTable = field(default_factory=RouteTable, compare=False)
     trust: Trust = field(default_factory=Trust, compare=False)
 
@@ -117,11 +126,13 @@ def load(conn: Connection) -> Federation:
     remote = frozenset(
         row.name for row in federated_domains.list_all(conn) if row.protocol == federated_domains.SIP
     )
-    return Federation(routes, entries, subjects, remote, RouteTable(routes), Trust(entries, subjects))
+    gateways = tuple(presence_gateways.list_all(conn))
+    trust = Trust(entries, subjects)
+    return Federation(routes, entries, subjects, remote, gateways, RouteTable(routes), trust)
 
 
 def _tell(hop: Hop, reason: str) -> None:
-    place = f"{hop.transport}:{hop.host}:{hop.port}"
+    place = f"{hop.host} port {hop.port} over {hop.transport.upper()}"
     if reason:
         event("sip_hop_lost", "warning", hop=place, reason=reason)
     else:

@@ -78,11 +78,12 @@ def check(route: StaticRoute) -> StaticRoute:
             raise PatternError(f"The {name} {number} is not from {low} to {MAX_NUMBER}.")
     if len(route.description) > MAX_LENGTH:
         raise PatternError(f"The description is longer than {MAX_LENGTH} characters.")
-    hop = _check_hop(route.next_hop, route.port)
+    hop = check_hop(route.next_hop, route.port)
     return replace(route, pattern=patterns.read(route.kind, route.pattern).text, next_hop=hop)
 
 
-def _check_hop(text: str, port: int) -> str:
+def check_hop(text: str, port: int) -> str:
+    """The address of a next hop in the form in which it is stored. Raises PatternError."""
     given = text.strip().lower().removesuffix(".")
     try:
         address = ipaddress.ip_address(given.removeprefix("[").removesuffix("]"))

@@ -430,6 +430,22 @@ tls_peers = Table(
     sqlite_autoincrement=True,
 )
 
+#: Phone systems that say who is on the phone.
+presence_gateways = Table(
+    "presence_gateways",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("kind", String(16), nullable=False, server_default="cucm"),
+    Column("address", Text, nullable=False, unique=True),
+    Column("port", Integer, nullable=False, server_default=text("5060")),
+    Column("transport", String(8), nullable=False, server_default="tcp"),
+    Column("is_asked", Boolean, nullable=False, server_default=false()),
+    Column("description", Text, nullable=False, server_default=""),
+    CheckConstraint("kind IN ('cucm')", name="kind"),
+    CheckConstraint("transport IN ('udp', 'tcp', 'tls')", name="transport"),
+    sqlite_autoincrement=True,
+)
+
 #: Who has an account on the Microsoft side; read in the advanced routing mode only.
 microsoft_addresses = Table(
     "microsoft_addresses",

@@ -134,3 +134,20 @@ async def test_the_sip_stack(node: SmallNode, ubiety: Run) -> None:
     assert json.loads((await ubiety("sip", "status", "--json")).out)["is_listening"] is True
     writer.close()
     await stack.close()
+
+
+async def test_presence_gateways(ubiety: Run) -> None:
+    assert "There are none." in (await ubiety("gateway", "list")).err
+    done = await ubiety("gateway", "add", "CUCM1.example.org", "--ask", "--description", "Phones")
+    assert done.code == 0 and done.out == "Added cucm1.example.org.\n"
+    await ubiety("gateway", "add", "192.0.2.9", "--protocol", "tls")
+    listed = json.loads((await ubiety("gateway", "list", "--json")).out)
+    assert [(one["address"], one["port"], one["is_asked"]) for one in listed] == [
+        ("cucm1.example.org", 5060, True),
+        ("192.0.2.9", 5061, False),
+    ]
+    assert "we ask it" in (await ubiety("gateway", "list")).out
+    assert (await ubiety("gateway", "add", "192.0.2.9")).code == 1
+    assert (await ubiety("gateway", "add", "192.0.2.10", "--port", "0")).code == 1
+    assert (await ubiety("gateway", "delete", "192.0.2.9")).out == "Deleted 192.0.2.9.\n"
+    assert (await ubiety("gateway", "delete", "192.0.2.9")).code == 1
