@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ubiety.lab import imbody
-from ubiety.lab.dialog import Dialog, accepted, address_of, opened
+from ubiety.lab.dialog import Dialog, accepted, opened
 from ubiety.lab.exchanges import NoAnswerError
 from ubiety.lab.journal import AnswerSeen, ConversationSeen, Journal, MessageSeen, TypingSeen
 from ubiety.lab.site import new_token
@@ -51,8 +51,8 @@ class Conversation:
         return (
             ("Contact", self._contact),
             ("User-Agent", USER_AGENT),
-            ("Supported", ROUTES_CHANGE),
             *more,
+            ("Supported", ROUTES_CHANGE),
         )
 
     async def start(
@@ -196,8 +196,3 @@ class Conversation:
         if not self.is_over:
             self.is_over = True
             self._journal.add(ConversationSeen(self.peer, state, status))
-
-
-def caller_of(request: Request) -> str:
-    """Who invites."""
-    return address_of(request.from_)

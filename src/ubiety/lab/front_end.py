@@ -109,6 +109,9 @@ class FrontEnd:
             known = self._opened.get(hop)
             if known is not None and known.is_open and known in self.connections:
                 return known
+            came_in = self._came_in(hop)
+            if came_in is not None:
+                return came_in
             try:
                 connection = await connect(
                     hop, self.site.resolve(hop), self.site.client_tls, self._receive, self.site.on_trace
@@ -119,6 +122,12 @@ class FrontEnd:
             self.connections.add(connection)
             self.spawn(self._serve(connection))
             return connection
+
+    def _came_in(self, hop: Hop) -> Connection | None:
+        """An open connection that the other side made from the very address that the hop is."""
+        address = (hop.transport, *self.site.resolve(hop))
+        here = (one for one in self.connections if one.is_open)
+        return next((one for one in here if (one.transport, one.host, one.port) == address), None)
 
     def spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         """Runs something beside; it ends with the front end."""

@@ -71,7 +71,8 @@ class Pool:
         for number, front_end in enumerate(self.front_ends, 1):
             if name in (front_end.plan.name, str(number)):
                 return front_end
-        raise LookupError(f"there is no front end {name}.")
+        known = ", ".join(front_end.plan.name for front_end in self.front_ends)
+        raise LookupError(f"there is no front end {name}. There are: {known}.")
 
     def home_of(self, uri: str) -> FrontEnd:
         """The front end that serves a person: always the same one as long as it runs."""

@@ -162,7 +162,7 @@ class PresenceServer:
         headers = [
             ("Contact", f"<{watch.front_end.contact};ms-fe={watch.front_end.plan.name}>"),
             ("Event", watch.event),
-            ("subscription-state", value),  # the spelling of Microsoft's servers
+            ("Subscription-State", value),
         ]
         body = b""
         if state == "active":
