@@ -73,6 +73,7 @@ class Conversations:
         self._conversations: dict[Key, Conversation] = {}
         self._deadlines: Deadlines[Key] = Deadlines(context.clock.monotonic, call_later, self._tick)
         self._loaded: set[int] = set()
+        self._arriving: set[int] = set()  # user ids of those who were moved here and are being read
         self._deferred: list[tuple[Person, Outgoing]] = []  # of sets whose rows are still being read
         self._repeats: set[tuple[str, str, str]] = set()  # sender, recipient, origin id of restored rows
 
@@ -120,7 +121,7 @@ class Conversations:
         if delivery.is_durable(stanza):
             pending = outgoing.pending = Pending()
             self._store(outgoing, person, origin)
-        if person.set_id in self._loaded:
+        if self.has_taken_up(person):
             conversation.send(outgoing, text)
         else:
             self._deferred.append((person, outgoing))
@@ -155,8 +156,17 @@ class Conversations:
         return _repeat_key(stanza) in self._repeats
 
     def _fail(self, stanza: Stanza, error: StanzaError) -> None:
-        if stanza.from_ is not None:
+        """Tell a sender who was promised that a message arrives that it does not."""
+        sender = stanza.from_
+        person = self._context.homes.find(sender.bare) if sender is not None else None
+        if sender is None or person is None:
+            return
+        user = self._context.actors.get(person.address_id)
+        session = user.sessions.get(sender.resource) if user is not None else None
+        if session is not None:
             self._context.router.route(make_error(stanza, error))
+        else:  # errors are for who is there (RFC 6121 §8.5.2.2.1); this one must not be lost either
+            self._desk.deliver(im_stanzas.make_notice(stanza, self._token(), error))
 
     def _open(self, person: Person, remote: Jid) -> Conversation | None:
         """Return the conversation with somebody outside, made if need be; None: there are too many."""
@@ -195,11 +205,12 @@ class Conversations:
         conversation.received(line, key, request)
         return True
 
-    def acked(self, request: Request) -> None:
-        """Take the ACK of a 2xx."""
+    def acked(self, request: Request) -> bool:
+        """Take the ACK of a 2xx; False if its dialog is not known here."""
         found = self._desk.dialogs.get(id_of(request))
         if found is not None:
             found[0].acknowledged(found[1])
+        return found is not None
 
     def cancelled(self, key: int) -> None:
         """An INVITE was cancelled."""
@@ -229,6 +240,10 @@ class Conversations:
 
     # -- homes -------------------------------------------------------------------------------------
 
+    def has_taken_up(self, person: Person) -> bool:
+        """Tell whether the conversations of one of this node's people have been read."""
+        return person.set_id in self._loaded and person.user_id not in self._arriving
+
     async def load(self, set_id: int) -> None:
         """Go on with the conversations of the people of a set. Raises StoreError."""
         self._drop(lambda person: person.set_id == set_id)
@@ -250,8 +265,16 @@ class Conversations:
     async def load_person(self, person: Person) -> None:
         """Go on with the conversations of somebody who was moved to this node. Raises StoreError."""
         read = self._context.database.read
-        self._restore_dialogs(await read(sip_dialogs.list_of_user, person.user_id))
+        self.release_person(person)
+        self._arriving.add(person.user_id)
+        dialogs = await read(sip_dialogs.list_of_user, person.user_id)
         rows = await read(outgoing_messages.list_of_sender, person.user_id)
+        if person.user_id not in self._arriving:
+            return
+        self._arriving.discard(person.user_id)
+        if not self._context.homes.is_here(person):
+            return
+        self._restore_dialogs(dialogs)
         self._restore_messages(rows, lambda one: one.user_id == person.user_id)
 
     async def hand_over(self, set_id: int) -> None:
@@ -262,6 +285,11 @@ class Conversations:
     async def hand_over_person(self, person: Person) -> None:
         """Write what is still to be written and serve somebody no more who is moved. Raises StoreError."""
         await self._hand_over(lambda one: one.user_id == person.user_id)
+
+    def release_person(self, person: Person) -> None:
+        """Serve somebody no more, at once; nobody is told."""
+        self._arriving.discard(person.user_id)
+        self._drop(lambda one: one.user_id == person.user_id)
 
     def release(self, set_id: int) -> None:
         """Serve the people of a set no more, at once; nobody is told."""

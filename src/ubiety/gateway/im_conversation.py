@@ -46,6 +46,8 @@ from ubiety.users.context import Context
 from ubiety.users.preferences import IM_ENABLED
 
 TIMEOUT: Final = 408
+COUNTS_BEHIND: Final = 500
+"""So many requests of a dialog are sent before its row is written again; `Dialog.jumped` leaps further."""
 REPEATED: Final = frozenset({481, 482, 500})
 """What a peer answers a request that it has had before, by another hop; then it says nothing of the first."""
 UNSENT: Final = 503
@@ -85,6 +87,8 @@ class Wire:
     hop: Hop | None = None
     dialog: Dialog | None = None
     row: Row | None = None
+    is_restored: bool = False
+    """Somebody else had it until a moment ago; nothing was answered on it since."""
     is_over: bool = False
 
 
@@ -383,7 +387,14 @@ class Conversation:
         request, wire.dialog = wire.dialog.request(
             method, headers=im_requests.OUR_HEADERS, content_type=content_type, body=body
         )
-        self._send(request, self._hops(wire, wire.dialog), done)
+        self._note_count(wire)
+
+        def answered(status: int) -> None:
+            # A dialog that was taken over may have counted on further than anybody knows: RFC 3261 §12.2.2.
+            was_restored, wire.is_restored = wire.is_restored, False
+            done(481 if was_restored and status == 500 else status)
+
+        self._send(request, self._hops(wire, wire.dialog), answered)
 
     def _send(self, request: Request, hops: Iterator[Hop], done: Callable[[int], None]) -> None:
         def answered(response: Response | None) -> None:
@@ -491,9 +502,19 @@ class Conversation:
     def restore(self, dialog: Dialog, row: Row) -> None:
         """Go on with a dialog that another node had, or this one before a restart."""
         line = self.session.restored(dialog.call_id, dialog.is_caller, self._now())
-        wire = self._wires[line] = Wire(dialog.local_tag, dialog=dialog.jumped(), row=row)
+        wire = self._wires[line] = Wire(dialog.local_tag, dialog=dialog.jumped(), row=row, is_restored=True)
         self._list(line, wire)
+        self._note_count(wire)
         self._desk.changed(self)
+
+    def _note_count(self, wire: Wire) -> None:
+        """Keep the row within reach of the numbers in use, for whoever goes on with the dialog next."""
+        row, dialog = wire.row, wire.dialog
+        if row is None or dialog is None:
+            return
+        if dialog.local_cseq - row.record["local_cseq"] >= COUNTS_BEHIND:
+            row.record, row.updated = dialog.to_record(), self._desk.context.clock.now()
+            self._desk.rows.put(row)
 
     def _list(self, line: int, wire: Wire) -> None:
         assert wire.dialog is not None

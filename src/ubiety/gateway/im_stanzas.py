@@ -5,6 +5,7 @@ RFC 7572 maps messages, RFC 7573 conversations; chat states are XEP-0085, receip
 
 from typing import Final
 
+from ubiety.conditions import StanzaError
 from ubiety.element import escape_attribute, escape_text
 from ubiety.jid import Jid
 from ubiety.stanza import Stanza
@@ -64,6 +65,15 @@ def make_typing(sender: Jid, to: Jid, id: str, is_typing: bool) -> Stanza:
     name = "composing" if is_typing else "paused"
     payload = f"<{name} xmlns='{ns.CHAT_STATES}'/>".encode()
     return Stanza("message", to, sender, id, "chat", None, ((ns.CHAT_STATES, name),), payload)
+
+
+def make_notice(stanza: Stanza, id: str, error: StanzaError) -> Stanza:
+    """Return a message that tells a sender who is away that theirs did not arrive; it is kept for them."""
+    assert stanza.from_ is not None and stanza.to is not None
+    said = (text_of(stanza) or "").replace("\n", "\n> ")
+    reason = error.text or error.condition
+    text = f"This message was not delivered to {stanza.to.bare} ({reason}):\n> {said}"
+    return make_message(stanza.to.bare_jid(), stanza.from_.bare_jid(), id, text)
 
 
 def make_receipt(stanza: Stanza, id: str) -> Stanza | None:

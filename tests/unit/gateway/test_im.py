@@ -1,6 +1,7 @@
 """Instant messages between two gateways: rows, dialogs, verdicts, crashes."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.unit.gateway.im_rig import ANN, BOB, ImRig, assert_nothing_left, chat
 from tests.unit.users.place import DOMAIN, Client, condition
 from ubiety.gateway.im_settings import FIRST_IN_INVITE
+from ubiety.store import sip_dialogs
 from ubiety.users.preferences import IM_ENABLED
 from ubiety.xmpp import ns
 
@@ -349,6 +351,70 @@ async def test_after_a_crash_of_ours_the_conversation_goes_on(rig: ImRig) -> Non
     assert await bob.bodies() == ["one", "two"] and await ann.bodies() == ["three"]
     assert rig.theirs.methods() == ["MESSAGE"] and rig.ours.methods() == ["INVITE", "MESSAGE"][1:]
     await assert_nothing_left(rig)
+
+
+async def test_a_conversation_goes_on_after_every_crash(rig: ImRig) -> None:
+    """Each life leaps over the numbers of the one before, also where no message was sent in between."""
+    ann, bob = await rig.people()
+    ann.send(chat(BOB, "0"))
+    await rig.settle()
+    for life in range(1, 5):
+        await rig.kill(rig.ours)
+        await rig.revive(rig.ours)
+        ann = await rig.ours.place.sign_in("ann", managed=True)
+        for number in range(life - 1):
+            ann.send(chat(BOB, f"{life}.{number}"))
+        await rig.settle()
+        assert await ann.take("message") == []
+    assert await bob.bodies() == ["0", "2.0", "3.0", "3.1", "4.0", "4.1", "4.2"]
+    assert rig.theirs.methods().count("INVITE") == 1
+    await assert_nothing_left(rig)
+
+
+async def test_a_dialog_that_has_counted_on_is_replaced(rig: ImRig) -> None:
+    ann, bob = await rig.people()
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    await rig.kill(rig.ours)
+    ((conversation, line),) = rig.theirs.conversations._desk.dialogs.values()
+    wire = conversation._wires[line]
+    assert wire.dialog is not None
+    wire.dialog = replace(wire.dialog, remote_cseq=5000)
+    await rig.revive(rig.ours)
+    ann = await rig.ours.place.sign_in("ann", managed=True)
+    ann.send(chat(BOB, "two"))
+    await rig.settle()
+    assert await bob.bodies() == ["one", "two"]
+    assert rig.theirs.methods() == ["INVITE", "MESSAGE", "INVITE"]
+    await assert_nothing_left(rig)
+
+
+async def test_long_conversations_keep_their_rows_within_reach(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    ((conversation, line),) = rig.ours.conversations._desk.dialogs.values()
+    wire = conversation._wires[line]
+    assert wire.dialog is not None and wire.row is not None
+    wire.dialog = replace(wire.dialog, local_cseq=700)
+    ann.send(chat(BOB, "two"))
+    await rig.settle()
+    (row,) = await rig.ours.place.database.read(sip_dialogs.list_of_set, 1)
+    assert row.record["local_cseq"] == 701
+
+
+async def test_who_is_away_finds_a_notice(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    rig.theirs.is_deaf = True
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    ann.leave()
+    await rig.advance(40)
+    assert await rig.ours.outgoing() == []
+    ann = await rig.ours.place.sign_in("ann", "phone", presence=None)
+    ann.send("<presence/>")
+    (notice,) = await ann.bodies()
+    assert notice == f"This message was not delivered to {BOB} (the other side did not answer):\n> one"
 
 
 async def test_a_side_that_has_forgotten_the_dialog_is_called_anew(rig: ImRig) -> None:
