@@ -7,7 +7,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import NoReturn
+from typing import NoReturn, cast
 from xml.parsers import expat
 
 from tests.harness.tags import StreamClosed, StreamOpened, Tag, TagReader
@@ -129,7 +129,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport (called by asyncio)."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's is none by its type
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:

@@ -16,8 +16,10 @@ import asyncio
 import csv
 import itertools
 import os
+import re
 import shutil
 import socket
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,6 +36,8 @@ EXIT_CODES = {
     99: "no call",
     255: "fault",
 }
+BETWEEN_MESSAGES = "-" * 47
+ROWS = "rows.csv"
 _numbers = itertools.count(1)
 
 
@@ -60,6 +64,12 @@ class Report:
     def retransmissions(self) -> int:
         """How often it had to send something again."""
         return int(self.statistics.get("Retransmissions(C)", 0))
+
+    @property
+    def refusal(self) -> int:
+        """The status of the last answer that it got or gave and that is no success; 0 without one."""
+        found = re.findall(r"^SIP/2\.0 ([3-6]\d\d) ", self.messages, re.MULTILINE)
+        return int(found[-1]) if found else 0
 
     def __str__(self) -> str:
         meaning = EXIT_CODES.get(self.exit_code, "?")
@@ -112,7 +122,7 @@ class Sipp:
         for name, value in keys.items():
             command += ["-key", name, value]
         if rows:
-            command += ["-inf", str(self._write_rows(rows))]
+            command += ["-inf", self._write_rows(rows)]
         self._process = await asyncio.create_subprocess_exec(
             *command,
             *options,
@@ -126,10 +136,11 @@ class Sipp:
         if target is None:
             await self._until_listening()
 
-    def _write_rows(self, rows: Sequence[Sequence[str]]) -> Path:
-        path = self._stem.with_suffix(".rows.csv")
-        path.write_text("SEQUENTIAL\n" + "".join(";".join(row) + ";\n" for row in rows))
-        return path
+    def _write_rows(self, rows: Sequence[Sequence[str]]) -> str:
+        """Write them where the process runs; a scenario finds them by this name."""
+        text = "SEQUENTIAL\n" + "".join(";".join(row) + ";\n" for row in rows)
+        (self._stem.parent / ROWS).write_text(text)
+        return ROWS
 
     async def _until_listening(self) -> None:
         table = Path("/proc/net") / ("udp" if self._transport == "udp" else "tcp")
@@ -143,6 +154,17 @@ class Sipp:
             await asyncio.sleep(0.01)
         report = await self.stop()
         raise SippError(f"SIPp does not listen on port {self.port}:\n{report}\n{report.output}")
+
+    async def until(self, pattern: str, count: int = 1, seconds: float = 10.0) -> None:
+        """Wait until so many messages, sent or received, have a place that matches."""
+        path = Path(f"{self._stem}.messages")
+        wanted = re.compile(pattern, re.DOTALL)
+        deadline = time.monotonic() + seconds
+        while sum(wanted.search(one) is not None for one in _read(path).split(BETWEEN_MESSAGES)) < count:
+            if self._reading.done() or time.monotonic() > deadline:
+                report = await self.stop()
+                raise AssertionError(f"not {count} of {pattern!r}: {report}\n{report.messages[-6000:]}")
+            await asyncio.sleep(0.02)
 
     async def report(self, seconds: float = 60.0) -> Report:
         """Wait until its calls are over, or its time is; what they came to."""
@@ -161,8 +183,7 @@ class Sipp:
 
     def _read_report(self, exit_code: int, output: str) -> Report:
         errors, messages = (
-            path.read_text(errors="replace") if path.exists() else ""
-            for path in (Path(f"{self._stem}.errors"), Path(f"{self._stem}.messages"))
+            _read(path) for path in (Path(f"{self._stem}.errors"), Path(f"{self._stem}.messages"))
         )
         statistics: dict[str, str] = {}
         path = Path(f"{self._stem}.csv")
@@ -174,6 +195,26 @@ class Sipp:
         return Report(exit_code, successful, failed, statistics, errors, messages, output)
 
 
+@asynccontextmanager
+async def calling(
+    scenario: str | Path,
+    port: int,
+    *,
+    directory: Path,
+    transport: str = "tcp",
+    source: str = HOST,
+    seconds: float = 20.0,
+    keys: Mapping[str, str] | None = None,
+) -> AsyncIterator[Sipp]:
+    """A scenario that makes one call and is still at it: see `until` and `report`."""
+    sipp = Sipp(scenario, directory, transport, None, source)
+    await sipp.start((HOST, port), calls=1, rate=50, seconds=seconds, keys=keys or {}, rows=(), options=())
+    try:
+        yield sipp
+    finally:
+        await sipp.stop()
+
+
 async def run_sipp(
     scenario: str | Path,
     port: int,
@@ -181,6 +222,7 @@ async def run_sipp(
     directory: Path,
     transport: str = "tcp",
     host: str = HOST,
+    source: str = "",
     calls: int = 1,
     rate: float = 50.0,
     seconds: float = 20.0,
@@ -189,8 +231,11 @@ async def run_sipp(
     local_port: int | None = None,
     options: Sequence[str] = (),
 ) -> Report:
-    """Run a scenario whose first command is `<send>` against a port; `rate` is in calls per second."""
-    sipp = Sipp(scenario, directory, transport, local_port, host)
+    """Run a scenario whose first command is `<send>` against a port; `rate` is in calls per second.
+
+    `source`: the address to send from, else that of the host.
+    """
+    sipp = Sipp(scenario, directory, transport, local_port, source or host)
     await sipp.start(
         (host, port), calls=calls, rate=rate, seconds=seconds, keys=keys or {}, rows=rows, options=options
     )
@@ -208,11 +253,12 @@ async def answering(
     calls: int | None = None,
     seconds: float = 60.0,
     keys: Mapping[str, str] | None = None,
+    rows: Sequence[Sequence[str]] = (),
     options: Sequence[str] = (),
 ) -> AsyncIterator[Sipp]:
     """A scenario whose first command is `<recv>`, listening; it ends after `calls`, or with the block."""
     sipp = Sipp(scenario, directory, transport, port, host)
-    await sipp.start(None, calls=calls, rate=10, seconds=seconds, keys=keys or {}, rows=(), options=options)
+    await sipp.start(None, calls=calls, rate=10, seconds=seconds, keys=keys or {}, rows=rows, options=options)
     try:
         yield sipp
     finally:
@@ -235,6 +281,10 @@ def free_port(host: str = HOST) -> int:
                 continue
             return port
     raise SippError("There is no free port.")
+
+
+def _read(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def _at(host: str, port: int) -> str:
