@@ -246,8 +246,9 @@ class Node:
         self.router.routes = [self.users, self.border.gateway, Host(self.context, queries)]
         self.sessions = LiveSessions(self.context, self.users, self.topology)
         self.policies = LivePolicies(self.context)
-        self.people = directory.People(self.context, self.users.forget, self.sessions.end_user)
-        self.moving = Moving(self.context, self.users, self.people, self.sessions.end_user, self.topology)
+        end_user, movables = self.sessions.end_user, [self.border]
+        self.people = directory.People(self.context, self.users.forget, end_user, movables)
+        self.moving = Moving(self.context, self.users, self.people, end_user, self.topology, movables)
         self.changes = self._make_changes()
         self.service = C2sService(
             self.context,
@@ -344,6 +345,7 @@ class Node:
         """Join what speaks with other nodes."""
         self.changes.join(links, asyncio.get_running_loop())
         self.moving.join(links)
+        self.border.join(links)
         self.sessions.join(links)
         answering.join(self, links)
         self.topology.watch(self._meet)

@@ -16,6 +16,7 @@ from ubiety.gateway.doorman import Doorman
 from ubiety.gateway.federation import FederationCopy
 from ubiety.gateway.im import Conversations
 from ubiety.gateway.presence import Presence
+from ubiety.gateway.relay import Relay
 from ubiety.gateway.sending import Sender
 from ubiety.gateway.service import Gateway
 from ubiety.gateway.ways import Name, StaticWays
@@ -25,16 +26,21 @@ from ubiety.net.pacing import Backoff
 from ubiety.net.sip import SipStack, places_of
 from ubiety.net.sip_dns import Resolver
 from ubiety.net.sip_socket import in_uri, own_address
+from ubiety.routing.homes import Person
+from ubiety.routing.links import Links
 from ubiety.routing.verdict import Verdict
 from ubiety.sip.digest import Nonces
 from ubiety.sip.outputs import Peer
 from ubiety.stanza import Stanza
 from ubiety.store.digests import Vault
+from ubiety.store.errors import StoreError
+from ubiety.telemetry import event
 from ubiety.users.context import Context
 from ubiety.users.service import Users
 
 STOPPED = "The SIP federation service of this node is stopped."
 NONCE_SECRET_BYTES = 32
+RETRY_SECONDS = 1.0
 EVERYWHERE = ("0.0.0.0", "::")
 ANYWHERE = "192.0.2.1"
 """An address of nobody: what is sent there leaves from our own address that most others see."""
@@ -73,11 +79,12 @@ class Border:
         )
         name = Name(self._host, lambda: self.stack.ports)
         ways = StaticWays(federation, context.homes, context.settings, context.clock, name)
-        sender = Sender(self.stack, ways)
-        presence = Presence(context, self.stack, sender, ways, loop.call_later, asyncio.sleep, _token, random)
+        relay = Relay(self.stack, context.spawn)
+        sender = Sender(relay, ways)
+        presence = Presence(context, relay, sender, ways, loop.call_later, asyncio.sleep, _token, random)
         conversations = Conversations(
             context,
-            self.stack,
+            relay,
             sender,
             ways,
             deliver,
@@ -90,7 +97,7 @@ class Border:
             context,
             federation,
             ways,
-            self.stack,
+            relay,
             sender,
             presence,
             conversations,
@@ -124,6 +131,10 @@ class Border:
         config = self._config
         listened = next((host for host in config.hosts if host not in EVERYWHERE), "")
         return in_uri(config.address or listened or own_address(ANYWHERE) or "127.0.0.1")
+
+    def join(self, links: Links) -> None:
+        """Pass requests on to the nodes that serve the people they are for, and take those of other nodes."""
+        self.gateway.relay.join(links, self.gateway)
 
     def hooks(self) -> Mapping[str, Hooks]:
         """Return the hooks of the services."""
@@ -160,3 +171,31 @@ class Border:
     def release(self, set_id: int) -> None:
         """Serve a set no more."""
         self.gateway.release(set_id)
+
+    # -- routing.homes.Movable -----------------------------------------------------------------------
+
+    def arrived(self, person: Person) -> None:
+        """Take up what somebody has outside who was moved to this node."""
+        if not self.gateway.refusal:
+            self._context.spawn(self._take_up(person))
+
+    async def _take_up(self, person: Person) -> None:
+        while self._context.homes.is_here(person):
+            try:
+                await self.gateway.load_person(person)
+                return
+            except StoreError as error:
+                event("sip_not_taken_up", "warning", person=person.jid.bare, reason=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def hand_over_person(self, person: Person) -> None:
+        """Write what is still to be written of somebody who is being moved."""
+        await self.gateway.hand_over_person(person)
+
+    def left(self, person: Person) -> None:
+        """Serve somebody no more."""
+        self.gateway.release_person(person)
+
+    def deleted(self, person: Person) -> None:
+        """A person is gone."""
+        self.gateway.deleted(person)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 
 from ubiety.jid import parse
-from ubiety.routing.homes import Homes
+from ubiety.routing.homes import Homes, Movable
 from ubiety.routing.homes import Person as Known
 from ubiety.settings import SettingError, Settings
 from ubiety.store import epochs, users
@@ -46,8 +46,16 @@ async def take_over_settings(settings: Settings, stored: dict[str, str]) -> None
 class People:
     """The people in memory: who they are, to which set they belong, and what they allow."""
 
-    def __init__(self, context: Context, forget: Callable[[User], None], end_sessions: EndSessions) -> None:
+    def __init__(
+        self,
+        context: Context,
+        forget: Callable[[User], None],
+        end_sessions: EndSessions,
+        movables: Sequence[Movable] = (),
+    ) -> None:
+        """``movables``: what goes with people besides their actors."""
         self._context = context
+        self._movables = movables
         self._forget = forget
         self._end_sessions = end_sessions
         self.changing = asyncio.Lock()
@@ -90,7 +98,8 @@ class People:
     async def _take_over(self, rows: dict[int, users.Person], address_ids: Sequence[int]) -> None:
         homes = self._context.homes
         people = {address_id: known(row) for address_id, row in rows.items()}
-        if any(_arrives(homes, person) for person in people.values()):
+        arriving = [person.user_id for person in people.values() if _arrives(homes, person)]
+        if arriving:
             # Numbers that their old home gave may be larger than ours: they must go on growing.
             self._context.set_epoch(await self._context.database.write(epochs.take_number))
         new = homes.strangers(people)
@@ -99,15 +108,34 @@ class People:
             if person is None:
                 before = homes.at(address_id)
                 if before is not None:
-                    homes.remove(before.user_id)
-                    self._context.sources.forget((before.user_id,))
+                    self._delete(before)
             else:
                 homes.put(person)
                 person = homes.at(address_id)
                 if person is not None and not self._is_kept(person):
                     self._context.sources.forget((person.user_id,))
+                    self._leave(person)
             await self._follow(address_id, person)
         outsiders.come_home(self._context, new)
+        self._arrive(arriving)
+
+    def _arrive(self, user_ids: Sequence[int]) -> None:
+        homes = self._context.homes
+        people = [person for user_id in user_ids if (person := homes.user(user_id)) is not None]
+        for person in people:
+            for movable in self._movables:
+                movable.arrived(person)
+
+    def _leave(self, person: Known) -> None:
+        for movable in self._movables:
+            movable.left(person)
+
+    def _delete(self, person: Known) -> None:
+        if self._context.homes.is_here(person):
+            for movable in self._movables:
+                movable.deleted(person)
+        self._context.homes.remove(person.user_id)
+        self._context.sources.forget((person.user_id,))
 
     async def _follow(self, address_id: int, person: Known | None) -> None:
         """Have a person who is loaded follow the row, or leave."""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from ubiety.cluster.directory import MOVED, MOVED_TEXT, EndSessions, People
 from ubiety.cluster.topology import TopologyCopy
-from ubiety.routing.homes import Person
+from ubiety.routing.homes import Movable, Person
 from ubiety.routing.links import Links, NodeUnreachable
 from ubiety.settings import Setting
 from ubiety.store import epochs, users
@@ -74,8 +74,11 @@ class Moving:
         people: People,
         end_sessions: EndSessions,
         topology: TopologyCopy,
+        movables: Sequence[Movable] = (),
     ) -> None:
+        """``movables``: what goes with people besides their actors."""
         self._context = context
+        self._movables = movables
         self._people = people
         self._users = users
         self._end_sessions = end_sessions
@@ -177,6 +180,7 @@ class Moving:
             try:
                 for person in people:
                     await self._close(person)
+                await self._hand_over(people)
                 await self._context.ledger.flush()
                 async with self._people.changing:
                     moved = await self._context.database.write(_assign, moves)
@@ -184,6 +188,7 @@ class Moving:
                         homes.put(replace(person, set_id=moved.get(person.user_id, person.set_id)))
             finally:
                 homes.moving.difference_update(person.user_id for person in people)
+                self._keep_on(people)
             gone = [person for person in people if not homes.is_here(person)]
             self._context.sources.forget(person.user_id for person in gone)
             for person in gone:
@@ -213,6 +218,18 @@ class Moving:
         deadline = asyncio.get_running_loop().time() + LOADED_SECONDS
         while self._users.is_loading(person) and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
+
+    async def _hand_over(self, people: Sequence[Person]) -> None:
+        """Make everything durable that goes with these people. Raises StoreError."""
+        for movable in self._movables:
+            await asyncio.gather(*[movable.hand_over_person(person) for person in people])
+
+    def _keep_on(self, people: Sequence[Person]) -> None:
+        """Go on with those who stay after all: they were not moved, or to a set that this node serves too."""
+        for person in people:
+            if self._context.homes.is_here(person):
+                for movable in self._movables:
+                    movable.arrived(person)
 
     async def _close(self, person: Person) -> None:
         user = self._context.actors.get(person.address_id)

@@ -57,6 +57,8 @@ class Presence:
         self._sleep = sleep
         self._loading: dict[int, object] = {}
         """The sets whose subscriptions are being read, each with what tells this reading from others."""
+        self._arriving: set[int] = set()
+        """User ids of those who were moved to this node and whose subscriptions are being read."""
         self._rows = Rows(context.database, context.spawn, sleep)
         self.watchers = Watchers(context, stack, sender, ways, self._rows, call_later, token)
         self.watching = Watching(context, stack, sender, ways, self._rows, call_later, token, draw)
@@ -147,8 +149,14 @@ class Presence:
         """A person is not loaded any more; subscriptions live on."""
 
     def _look(self, user: User, contacts: Sequence[Jid], to: Jid) -> None:
-        # While they are being read, a contact without a watch is not one that nobody watches.
-        self.watching.look_around(user.person, contacts, to, user.person.set_id not in self._loading)
+        self.watching.look_around(user.person, contacts, to, self.has_taken_up(user.person))
+
+    def has_taken_up(self, person: Person) -> bool:
+        """Tell whether all that is kept of one of this node's people has been read.
+
+        Until then, a contact without a watch is not one that nobody watches.
+        """
+        return person.set_id not in self._loading and person.user_id not in self._arriving
 
     # -- homes -------------------------------------------------------------------------------------
 
@@ -183,6 +191,25 @@ class Presence:
             if len(page) < PAGE:
                 return
             after = page[-1].id
+
+    async def load_person(self, person: Person) -> None:
+        """Take up the subscriptions of somebody who was moved to this node. Raises StoreError."""
+        self._arriving.add(person.user_id)
+        found = await self._context.database.read(rows.list_of_user, person.user_id)
+        if person.user_id in self._arriving:
+            self._arriving.discard(person.user_id)
+            if self._context.homes.is_here(person):
+                self._restore(found, count(1))
+
+    async def hand_over_person(self, person: Person) -> None:
+        """Write what is still to be written and serve somebody no more who is moved. Raises StoreError."""
+        await self._rows.flush()
+        self.release_person(person)
+
+    def release_person(self, person: Person) -> None:
+        """Serve somebody no more, at once; nobody is told."""
+        self._arriving.discard(person.user_id)
+        self._release(lambda one: one.user_id == person.user_id)
 
     async def hand_over(self, set_id: int) -> None:
         """Write what is still to be written and serve a set no more; raises StoreError."""

@@ -13,9 +13,10 @@ from ubiety.gateway.federation import FederationCopy
 from ubiety.gateway.im import Conversations
 from ubiety.gateway.peers import NamesNeeded, NotTrusted
 from ubiety.gateway.presence import Presence
+from ubiety.gateway.relay import Relay, unserved
 from ubiety.gateway.routing import Action, Decision, Question
 from ubiety.gateway.sending import Sender
-from ubiety.gateway.stack import MARK, Stack
+from ubiety.gateway.stack import MARK
 from ubiety.gateway.ways import StaticWays
 from ubiety.jid import Jid
 from ubiety.presence.model import Composed
@@ -42,7 +43,7 @@ class Gateway:
         context: Context,
         federation: FederationCopy,
         ways: StaticWays,
-        stack: Stack,
+        relay: Relay,
         sender: Sender,
         presence: Presence,
         conversations: Conversations,
@@ -58,10 +59,12 @@ class Gateway:
         """SIP clients of our people."""
         self.is_well: Callable[[], bool] = lambda: True
         """Whether a load balancer may send requests here."""
+        self.may_pass_on: Callable[[], bool] = lambda: True
+        """Whether requests for the people of other nodes are passed on to them."""
         self._context = context
         self._federation = federation
         self._ways = ways
-        self._stack = stack
+        self._stack = self.relay = relay
         self._sender = sender
         self._names_of = names_of
         self._token = token
@@ -130,17 +133,29 @@ class Gateway:
 
     def ack_received(self, request: Request, peer: Peer) -> None:
         """Take the ACK of a 2xx."""
-        self.conversations.acked(request)
+        if not self.take_ack(request) and (node_id := self._other_node_of(request)):
+            self._context.spawn(self._pass_ack(request, peer, node_id))
 
     def cancelled(self, key: int) -> None:
         """An INVITE was cancelled."""
-        self.conversations.cancelled(key)
+        if not self.relay.cancelled(key):
+            self.conversations.cancelled(key)
+
+    # -- relay.Home ----------------------------------------------------------------------------------
+
+    def take_passed_on(self, key: int, request: Request, peer: Peer) -> None:
+        """Take a request of a peer whom the node trusts that it came to."""
+        self._take(key, request, peer)
+
+    def take_ack(self, request: Request) -> bool:
+        """Take the ACK of a 2xx; False if its dialog is not known here."""
+        return self.conversations.acked(request)
 
     # -- who may -----------------------------------------------------------------------------------
 
     def _probed(self, key: int, request: Request) -> None:
         """Answer a load balancer truthfully."""
-        if self.is_well() and not self.refusal:
+        if self.is_well():
             headers = (("Allow", ALLOWED), ("Accept", "application/sdp, application/pidf+xml"))
             self._stack.respond(key, make_response(request, 200, to_tag=self._token(), headers=headers))
         else:
@@ -177,25 +192,67 @@ class Gateway:
     # -- for whom ----------------------------------------------------------------------------------
 
     def _take(self, key: int, request: Request, peer: Peer) -> None:
-        if self.refusal:
-            self._refuse(key, request, 503, self.refusal)
-        elif request.to.tag:
-            self._take_in_dialog(key, request)
+        if request.to.tag:
+            self._take_in_dialog(key, request, peer)
         elif request.method in ("SUBSCRIBE", "INVITE", "MESSAGE", "OPTIONS"):
             self._take_new(key, request, peer)
         elif request.method == "PUBLISH":
-            self._take_published(key, request)
+            self._take_published(key, request, peer)
         elif request.method in ("NOTIFY", "BYE", "INFO"):
             self._refuse(key, request, 481, "")
         else:
             response = make_response(request, 405, to_tag=self._token(), headers=(("Allow", ALLOWED),))
             self._stack.respond(key, response)
 
-    def _take_in_dialog(self, key: int, request: Request) -> None:
+    def _is_served_here(self, key: int, request: Request, peer: Peer, person: Person) -> bool:
+        """Tell whether this node takes a request for somebody; else it is seen to."""
+        homes = self._context.homes
+        node_id = homes.node_of(person)
+        if homes.is_here(person):
+            if not self.refusal:
+                return True
+            self._refuse(key, request, 503, self.refusal)
+        elif node_id is None or key < 0:  # nobody serves them now; or another node had thought that we do
+            self._stack.respond(key, unserved(request))
+        elif self.may_pass_on():
+            self.relay.pass_on(key, request, peer, node_id)
+        else:
+            self._refuse(key, request, 503, "This node passes nothing on now.")
+        return False
+
+    def _take_in_dialog(self, key: int, request: Request, peer: Peer) -> None:
+        person = self._person_of(request)
+        if person is not None and not self._is_served_here(key, request, peer, person):
+            return
         is_presence = request.method in ("SUBSCRIBE", "NOTIFY")
         keeper = self.presence if is_presence else self.conversations
-        if not keeper.received(key, request):
+        if keeper.received(key, request):
+            return
+        if person is not None and not keeper.has_taken_up(person):
+            self._stack.respond(key, unserved(request))  # 481 would end it at the other side
+        else:
             self._refuse(key, request, 481, "")
+
+    def _person_of(self, request: Request) -> Person | None:
+        """Return the one of our people whose dialog a request is of."""
+        try:
+            return self._context.homes.find(jid_of(request.to.uri).bare)
+        except (NoAddress, SipSyntaxError):
+            return None
+
+    def _other_node_of(self, request: Request) -> int | None:
+        """Return the other node that has the dialog of a request."""
+        homes = self._context.homes
+        person = self._person_of(request)
+        node_id = homes.node_of(person) if person is not None else None
+        return node_id if node_id != homes.node_id else None
+
+    async def _pass_ack(self, request: Request, peer: Peer, node_id: int) -> None:
+        verdict = self._federation.value.trust.judge(peer, None)
+        if isinstance(verdict, NamesNeeded):
+            verdict = self._federation.value.trust.judge(peer, await self._names_of(peer.address))
+        if not isinstance(verdict, NotTrusted):
+            self.relay.pass_ack(request, node_id)
 
     def _take_new(self, key: int, request: Request, peer: Peer) -> None:
         try:
@@ -208,8 +265,8 @@ class Gateway:
         if decision.action is not Action.LOCAL or person is None:
             self._note_refused(request, peer, sender, recipient, decision)
             self._refuse(key, request, decision.status or 404, decision.reason)
-        elif not self._context.homes.is_here(person):
-            self._refuse(key, request, 503, "Another node serves this person now.")
+        elif not self._is_served_here(key, request, peer, person):
+            return
         elif request.method == "SUBSCRIBE":
             self.presence.subscribed(key, request, peer.transport, person, sender)
         elif request.method == "INVITE":
@@ -219,7 +276,7 @@ class Gateway:
         else:
             self._probed(key, request)
 
-    def _take_published(self, key: int, request: Request) -> None:
+    def _take_published(self, key: int, request: Request, peer: Peer) -> None:
         """Take what a phone system says of a line: who sends it is not asked, only that it is trusted."""
         try:
             person = self._context.homes.find(jid_of(request.target).bare)
@@ -228,9 +285,7 @@ class Gateway:
             return
         if person is None:
             self._refuse(key, request, 404, "The line is of nobody here.")
-        elif not self._context.homes.is_here(person):
-            self._refuse(key, request, 503, "Another node serves this person now.")
-        else:
+        elif self._is_served_here(key, request, peer, person):
             self.presence.published(key, request, person)
 
     def _decide(self, request: Request, sender: Jid, recipient: Jid, person: Person | None) -> Decision:
@@ -289,6 +344,26 @@ class Gateway:
         """Serve the people of a set no more, at once; nobody is told."""
         self.conversations.release(set_id)
         self.presence.release(set_id)
+
+    async def load_person(self, person: Person) -> None:
+        """Take up what somebody has outside who was moved to this node. Raises StoreError."""
+        await self.presence.load_person(person)
+        await self.conversations.load_person(person)
+
+    async def hand_over_person(self, person: Person) -> None:
+        """Write what is still to be written of somebody and serve them no more. Raises StoreError."""
+        await self.conversations.hand_over_person(person)
+        await self.presence.hand_over_person(person)
+
+    def release_person(self, person: Person) -> None:
+        """Serve somebody no more, at once; nobody is told."""
+        self.conversations.release_person(person)
+        self.presence.release_person(person)
+
+    def deleted(self, person: Person) -> None:
+        """A person is gone: hang up, tell their watchers, and watch nobody for them."""
+        self.conversations.deleted(person)
+        self.presence.deleted(person)
 
     # -- next hops that do not answer --------------------------------------------------------------
 

@@ -39,6 +39,25 @@ class Homed(Protocol):
         """Serve a set no more, at once: close its streams. The lease may be gone: nothing is written."""
 
 
+class Movable(Protocol):
+    """Live state of a person that goes with them from node to node, besides what their actor holds.
+
+    Whole sets are the affair of ``Homed``; these are single people of a set.
+    """
+
+    def arrived(self, person: Person) -> None:
+        """This node serves somebody from now on whom another one has served."""
+
+    async def hand_over_person(self, person: Person) -> None:
+        """Make everything of somebody durable and serve them no more; they are still ours. Raises StoreError."""
+
+    def left(self, person: Person) -> None:
+        """Another node serves somebody by now: nothing is written."""
+
+    def deleted(self, person: Person) -> None:
+        """Somebody is no person of this cluster any more."""
+
+
 class Homes:
     """Who is ours, by address and by id, and which node serves them. One instance per node."""
 

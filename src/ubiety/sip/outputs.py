@@ -122,7 +122,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class AckReceived:
-    """The ACK of our 2xx came, for the first and only time; `key` is that of the INVITE."""
+    """The ACK of our 2xx came, for the first and only time; `key` is that of the INVITE.
+
+    `key` 0: an ACK of no INVITE that this agent knows. It may be for another one that is found by our name.
+    """
 
     request: Request
     peer: Peer

@@ -148,7 +148,7 @@ class Servers:
             transaction = self._accepted.get(ack_key(request))
         if transaction is None:
             self._dropped[Dropped.STRAY_ACK] += 1
-            return []
+            return [AckReceived(stamped(request, peer), peer, 0)]
         actions = transaction.step(Event.ACK, now)
         is_passed = Action.PASS_ACK in actions
         outputs = self._perform(transaction, actions, now)
