@@ -176,6 +176,7 @@ class Conversations:
             if len(self._conversations) >= MAX_CONVERSATIONS:
                 return None
             conversation = self._conversations[key] = Conversation(self._desk, person, remote.bare_jid())
+            self._context.counters.sip_conversations = len(self._conversations)
         return conversation
 
     # -- from SIP peers ----------------------------------------------------------------------------
@@ -233,8 +234,7 @@ class Conversations:
         if self._conversations.get(key) is not conversation:
             return
         if conversation.is_over:
-            del self._conversations[key]
-            self._deadlines.set(key, None)
+            self._forget(conversation)
         else:
             self._deadlines.set(key, conversation.session.deadline())
 
@@ -345,6 +345,7 @@ class Conversations:
         key = (conversation.person.user_id, conversation.remote.bare)
         if self._conversations.pop(key, None) is not None:
             self._deadlines.set(key, None)
+            self._context.counters.sip_conversations = len(self._conversations)
 
     # -- what was there ----------------------------------------------------------------------------
 

@@ -449,6 +449,7 @@ class Conversation:
 
     def _judge(self, key: int, settled: Settled) -> None:
         is_taken = isinstance(settled, Delivered)
+        self._desk.context.counters.sip_messages_in += is_taken
         status = 200 if is_taken else statuses.status_of(settled.error.condition)  # type: ignore[union-attr]
         self._perform(self.session.verdict(key, status, self._now()))
 
@@ -462,6 +463,7 @@ class Conversation:
         if outgoing is None:
             return
         outgoing.sent()
+        self._desk.context.counters.sip_messages_out += 1
         receipt = im_stanzas.make_receipt(outgoing.stanza, self._desk.token())
         if receipt is not None:
             self._desk.context.router.route(receipt)
@@ -471,6 +473,7 @@ class Conversation:
         if outgoing is not None:
             status = None if order.status == TIMEOUT else order.status
             outgoing.failed(self._reason or statuses.error_of(status))
+            self._desk.context.counters.sip_messages_failed += 1
 
     def _take_outgoing(self, number: int) -> Outgoing | None:
         self._desk.waiting.discard(number)

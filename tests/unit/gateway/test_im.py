@@ -45,7 +45,16 @@ async def test_a_message_and_its_answer(rig: ImRig) -> None:
     assert await ann.bodies() == ["Hello"]
     assert rig.theirs.methods() == ["INVITE"] and rig.ours.methods() == ["MESSAGE"]
     assert h_of(ann) == h_of(bob) == 2
+    for gate in rig.gates:
+        counters = gate.place.context.counters
+        assert (counters.sip_messages_in, counters.sip_messages_out, counters.sip_messages_failed) == (
+            1,
+            1,
+            0,
+        )
+        assert counters.sip_conversations == 1
     await assert_nothing_left(rig)
+    assert rig.ours.place.context.counters.sip_conversations == 0
 
 
 async def test_many_messages_keep_their_order(rig: ImRig) -> None:
