@@ -77,7 +77,7 @@ class Border:
             resolver=resolver,
             expects=lambda hop, names: federation.value.trust.accepts(names),
         )
-        name = Name(self._host, lambda: self.stack.ports)
+        name = Name(self._host, self._ports)
         ways = StaticWays(federation, context.homes, context.settings, context.clock, name)
         relay = Relay(self.stack, context.spawn)
         sender = Sender(relay, ways)
@@ -127,10 +127,17 @@ class Border:
         return f"<sip:{host}{f':{port}' if port else ''};transport={peer.transport}>"
 
     def _host(self) -> str:
-        """Return the name of this node, or its address, for Contact."""
+        """Return the name of the group of nodes, or our address, for Contact."""
         config = self._config
+        if config.sip_name:
+            return split_port(config.sip_name)[0]
         listened = next((host for host in config.hosts if host not in EVERYWHERE), "")
         return in_uri(config.address or listened or own_address(ANYWHERE) or "127.0.0.1")
+
+    def _ports(self) -> dict[str, int]:
+        """Return the ports for Contact, by listener: ours, unless the group's name has one."""
+        ports, given = self.stack.ports, split_port(self._config.sip_name)[1]
+        return dict.fromkeys(ports, given) if given else ports
 
     def join(self, links: Links) -> None:
         """Pass requests on to the nodes that serve the people they are for, and take those of other nodes."""
@@ -199,3 +206,11 @@ class Border:
     def deleted(self, person: Person) -> None:
         """A person is gone."""
         self.gateway.deleted(person)
+
+
+def split_port(name: str) -> tuple[str, int]:
+    """Return the host, in brackets if it is an IPv6 address, and the port of `host:port`; 0: it has none."""
+    host, colon, port = name.rpartition(":")
+    if colon and port.isdecimal() and (host.endswith("]") or ":" not in host):
+        return host, int(port)
+    return in_uri(name), 0

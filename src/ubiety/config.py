@@ -61,6 +61,9 @@ class Config:
     """SIP over TLS for peers that show a certificate, 5061 by custom."""
     sip_tls_server_port: int | None = None
     """SIP over TLS for clients without a certificate, 5062 by custom."""
+    sip_name: str = ""
+    """What SIP peers know the redundancy group by, `imp.example.org` or `imp.example.org:5061`: the same at
+    both nodes, and in both certificates. Empty: this node's address."""
     sip_ca: Path | None = None
     """Who may sign the certificates of SIP peers (PEM); without it this node's local authority and those that
     this machine trusts."""
@@ -189,6 +192,7 @@ KEYS = (
         "UBIETY_SIP_TLS_SERVER_PORT",
         "SIP clients over TLS, 5062; empty: off.",
     ),
+    _Key("sip_name", "listen", "sip_name", "UBIETY_SIP_NAME", "Name of the redundancy group for SIP peers."),
     _Key(
         "reuse_port",
         "listen",

@@ -25,6 +25,8 @@ from ubiety.cluster.services import (
     DATABASE,
     RECOVERY_MANAGER,
     ROUTER,
+    SIP_FEDERATION,
+    SIP_PROXY,
     Kind,
 )
 from ubiety.cluster.serving import Serving, Whereabouts
@@ -269,6 +271,31 @@ class Member:
                 down,
             )
         )
+
+    @property
+    def sip_health(self) -> Health:
+        """Return whether a load balancer may send SIP requests here.
+
+        A routing node serves nobody, its SIP federation service is deactivated: it passes on (facts §5.1).
+        """
+        federation = self.services.find(SIP_FEDERATION)
+        needed = [ROUTER, SIP_PROXY] + [SIP_FEDERATION] * federation.decision.activated
+        return judge(
+            Facts(
+                self._is_up,
+                self.services.held_back,
+                self._service.is_draining,
+                self.tenures.serving(),
+                self.node_id,
+                [name for name in needed if not self.services.is_running(name)],
+                passes_on=self._sees_others(),
+            )
+        )
+
+    def _sees_others(self) -> bool:
+        links = self._context.links
+        others = self._topology.value.others(self.node_id)
+        return links is not None and any(links.is_up(other) for other in others)
 
     # -- parts ---------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from ubiety.admin.rbac import Caller
 from ubiety.cluster.moving import Move
 from ubiety.directory import assignment
 from ubiety.directory.assignment import MODE, NOBODY, NONE
+from ubiety.directory.placing import list_routing
 from ubiety.routing.links import NodeUnreachable
 from ubiety.store import nodes, users
 
@@ -140,6 +141,7 @@ async def rebalance(node: Node, caller: Caller, arguments: Rebalance) -> Rebalan
             f"Choose another one: ubiety setting set {MODE.name} balanced",
         )
     gone = {node_named(node, name).id for name in arguments.without}
+    gone |= await node.database.read(list_routing)
     people = await node.database.read(users.ids_by_set)
     topology = node.topology.value
     groups = [[one.id for one in group.nodes if one.id not in gone] for group in topology.groups]

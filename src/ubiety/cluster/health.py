@@ -30,7 +30,9 @@ class Facts(NamedTuple):
     """The sets that this node serves."""
     own_set: int
     down: Collection[str]
-    """Services without which no client can be served, and that do not run."""
+    """Services without which nobody can be served, and that do not run."""
+    passes_on: bool = False
+    """It need not serve anybody: what comes here is passed on to other nodes."""
 
 
 def judge(facts: Facts) -> Health:
@@ -41,7 +43,7 @@ def judge(facts: Facts) -> Health:
         return Health(False, "starting", "The node is starting.")
     if facts.is_draining:
         return Health(False, "draining", "The node is being drained.")
-    if not facts.sets:
+    if not facts.sets and not facts.passes_on:
         return Health(False, "standby", "This node serves nobody now: another one does, or nobody may.")
     if facts.down:
         return Health(False, "down", f"Not running: {', '.join(facts.down)}.")

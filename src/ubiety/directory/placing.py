@@ -3,24 +3,29 @@
 from sqlalchemy import Connection
 
 from ubiety.directory.assignment import assign
-from ubiety.store import nodes
+from ubiety.store import node_services, nodes
 from ubiety.store.nodes import FIRST_NODE
+
+PRESENCE_ENGINE = "Cisco Presence Engine"
+"""The service without which a node shows nobody's presence: see ``cluster.services``."""
 
 
 class Placing:
     """Assigns the new people of one transaction, one after the other."""
 
     def __init__(self, conn: Connection, mode: str, without: int = 0) -> None:
-        """``without``: a node that gets nobody, because it goes."""
+        """``without``: a node that gets nobody, because it goes. Nor does a routing node."""
         self._mode = mode
-        found = [node for node in nodes.list_all(conn) if node.id != without]
+        rows = nodes.list_all(conn)
+        routing = list_routing(conn) if len(rows) > 1 else set()
+        found = [node for node in rows if node.id != without and node.id not in routing]
         by_group: dict[int, list[int]] = {}
         for node in found:
             by_group.setdefault(node.group_id, []).append(node.id)
         self._groups = list(by_group.values())
         # Alone there is nothing to count. Before the first node has started there is its number.
         self._counts = nodes.count_assigned(conn) if len(found) > 1 else {}
-        if not found:
+        if not rows:
             self._groups = [[FIRST_NODE]]
 
     def next(self) -> int:
@@ -28,6 +33,11 @@ class Placing:
         node = assign(self._counts, self._groups, self._mode)
         self._counts[node] = self._counts.get(node, 0) + 1
         return node
+
+
+def list_routing(conn: Connection) -> set[int]:
+    """Return the nodes that home nobody: their presence engine is deactivated (facts §5.1)."""
+    return node_services.nodes_without(conn, PRESENCE_ENGINE)
 
 
 def place(conn: Connection, mode: str) -> int:

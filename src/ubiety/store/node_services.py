@@ -10,6 +10,7 @@ LOAD = Sql(
     "SELECT service, activated, stopped, auto_restart FROM node_services WHERE node_id = :node_id"
     " ORDER BY service"
 )
+WITHOUT = Sql("SELECT node_id FROM node_services WHERE service = :service AND activated = :activated")
 SAVE = Sql(
     "INSERT INTO node_services (node_id, service, activated, stopped, auto_restart)"
     " VALUES (:node_id, :service, :activated, :stopped, :auto_restart)"
@@ -32,6 +33,11 @@ def load(conn: Connection, node_id: int) -> dict[str, Decision]:
     """Return what is decided for a node, by service; who is not in it runs."""
     rows = LOAD.rows(conn, node_id=node_id)
     return {service: Decision(*(bool(flag) for flag in flags)) for service, *flags in rows}
+
+
+def nodes_without(conn: Connection, service: str) -> set[int]:
+    """Return the ids of the nodes on which a service is deactivated."""
+    return {node_id for (node_id,) in WITHOUT.rows(conn, service=service, activated=False)}
 
 
 def save(conn: Connection, node_id: int, service: str, decision: Decision) -> None:
