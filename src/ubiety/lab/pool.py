@@ -51,8 +51,12 @@ class Pool:
 
     async def start(self) -> None:
         """Starts all front ends and signs in whom the plan wants signed in. Raises OSError."""
-        for front_end in self.front_ends:
-            await front_end.start()
+        try:
+            for front_end in self.front_ends:
+                await front_end.start()
+        except OSError:
+            await self.stop()
+            raise
         for person in self.site.people.values():
             if person.plan.signed_in:
                 await self.sign_in(person.uri, person.plan.signed_in)
