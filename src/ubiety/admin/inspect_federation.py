@@ -26,6 +26,7 @@ async def inspect_federation(node: Node) -> list[Finding]:
     found = [
         *inspect_routes(value, node.domains, is_shared),
         *inspect_trust(value, node.ports),
+        *inspect_certificate(node, is_shared),
         *inspect_hops(federation),
         *inspect_strangers(federation.strangers(), node.domains),
     ]
@@ -120,6 +121,18 @@ def inspect_trust(value: Federation, ports: Iterable[str]) -> Iterator[Finding]:
     elif listening and value.entries and not any(one.kind == ALL for one in value.entries):
         words = "One entry says" if len(value.entries) == 1 else f"{len(value.entries)} entries say"
         yield Finding(check, PASSED, f"{words} whose requests are taken.")
+
+
+def inspect_certificate(node: Node, is_shared: bool) -> Iterator[Finding]:
+    """Whether Microsoft servers can be expected to take the certificate that this node shows them."""
+    over_tls = any(route.transport == "tls" for route in node.federation.value.routes)
+    if is_shared and over_tls and node.certificates.current.is_local:
+        text = "Routes use TLS, and the certificate is from the local authority, with an elliptic-curve key."
+        cure = (
+            "Microsoft servers expect an RSA key of 2048 bits and an authority that they trust: have theirs "
+            "sign one for this node, and name it under [tls] in ubiety.toml."
+        )
+        yield Finding("SIP certificate", WARNING, text, cure)
 
 
 def inspect_hops(federation: FederationCopy) -> Iterator[Finding]:

@@ -1,6 +1,8 @@
 """Operations on static routes: where SIP requests are sent, and why one goes where it goes (facts §5.1)."""
 
 import random
+import re
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -19,6 +21,9 @@ from ubiety.jid import Jid, JidError, parse
 from ubiety.store import static_routes
 from ubiety.store.errors import Conflict
 from ubiety.store.static_routes import Route
+
+_HOST = re.compile(r"[a-z][\w-]*(\.[\w-]+)*\.[a-z][\w-]*")
+"""What nobody means as a pattern of users."""
 
 Number = Annotated[int, Field(ge=1, le=65_535)]
 Port = Annotated[int, Field(ge=0, le=65_535, description="0: the next hop is a name with SRV records.")]
@@ -117,7 +122,7 @@ async def list_routes(node: Node, caller: Caller, arguments: Nothing) -> RouteVi
 async def add(node: Node, caller: Caller, arguments: AddRoute) -> RouteView:
     """Adds a static route; it is used at once."""
     fields = arguments.model_dump()
-    fields["kind"] = arguments.kind or patterns.guess_kind(arguments.pattern)
+    fields["kind"] = arguments.kind or _kind(arguments.pattern, node.domains)
     if arguments.port is None:
         fields["port"] = TLS_PORT if arguments.transport == "tls" else DEFAULT_PORT
     route = _checked(StaticRoute(id=0, **fields))
@@ -176,6 +181,21 @@ async def explain(node: Node, caller: Caller, arguments: Explain) -> Explanation
         home=node.topology.value.name_of(home) if home is not None else "",
         steps=steps,
     )
+
+
+def _kind(pattern: str, domains: Collection[str]) -> patterns.Kind:
+    """The kind that a pattern looks like. Raises Problem for a domain that is not written as one."""
+    kind = patterns.guess_kind(pattern)
+    text = pattern.strip().lower()
+    if kind == patterns.USER and _HOST.fullmatch(text):
+        forwards = ".".join(reversed(text.split(".")))
+        meant = f".{text}" if forwards in domains else patterns.reverse(text)
+        raise Problem(
+            INVALID,
+            f"{text!r} looks like a domain, and would be a pattern of users.",
+            f"A domain is written backwards with a dot before it: {meant}. For users: --type user",
+        )
+    return kind
 
 
 def _address(text: str) -> Jid:

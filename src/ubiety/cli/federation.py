@@ -52,7 +52,20 @@ def enable(
     data: Data = None,
 ) -> None:
     """Share our domains with Microsoft servers (partitioned intradomain federation)."""
-    _print(client(data).post("federation.enable", mode=mode), as_json)
+    found = client(data).post("federation.enable", mode=mode)
+    _print(found, as_json)
+    if not as_json:
+        _say_next(found)
+
+
+def _say_next(found: dict[str, Any]) -> None:
+    """Say what is still missing."""
+    for domain in found["domains"]:
+        if not domain["routes"]:
+            print_note(f"No route leads to {domain['name']} yet. See: {_route_to(domain['name'])}")
+    if not found["trusted"]:
+        print_note("Nobody is trusted yet: requests from outside are refused. See: ubiety acl add HOST")
+    print_note("What else may be missing says: ubiety check")
 
 
 @app.command("disable")
@@ -71,7 +84,7 @@ def add(
     made = client(data).post("federation.add", domain=domain, description=description)
     print_line(f"Added {made['name']}.")
     if not made["routes"]:
-        print_note(f"No route leads there yet. See: ubiety route add {_backwards(made['name'])} HOST --tls")
+        print_note(f"No route leads there yet. See: {_route_to(made['name'])}")
 
 
 @app.command("remove")
@@ -144,8 +157,8 @@ def _addresses(node: Client) -> Iterator[str]:
             return
 
 
-def _backwards(domain: str) -> str:
-    return "." + ".".join(reversed(domain.split(".")))
+def _route_to(domain: str) -> str:
+    return f"ubiety route add .{'.'.join(reversed(domain.split('.')))} HOST --tls"
 
 
 def _print(status: dict[str, Any], as_json: bool) -> None:
@@ -172,9 +185,9 @@ def _print(status: dict[str, Any], as_json: bool) -> None:
     for hop in status["trouble"]:
         print_note(f"{hop['hop']} has not answered for {duration(hop['since'])}: {hop['reason']}")
     for one in status["strangers"]:
+        many = "once, by" if one["requests"] == 1 else f"{one['requests']} times, last by"
         print_note(
-            f"{one['domain']} is unknown here and was named {one['requests']} times, last by {one['example']}"
-            f" at {moment(one['last'])}."
+            f"{one['domain']} is unknown here and was named {many} {one['example']} at {moment(one['last'])}."
         )
 
 

@@ -26,7 +26,7 @@ def status(node: OtherNode = None, as_json: Json = False, data: Data = None) -> 
     print_properties(
         {
             "Listens": found["is_listening"],
-            "Ports": found["ports"],
+            "Ports": found["ports"] or "none: sip_port under [listen] in ubiety.toml opens one",
             "Under way": {name: count for name, count in found["transactions"].items() if count},
             "Of no use": {name: count for name, count in found["dropped"].items() if count},
         }

@@ -93,6 +93,23 @@ CLASSES: Final[dict[int, str]] = {
 """What an answer means that is not listed (RFC 3261 §8.1.3.2: as the x00 of its class)."""
 
 
+SAID: Final[dict[int | None, str]] = {
+    None: "the other side did not answer",
+    403: "the other side does not allow it",
+    404: "nobody has this address",
+    408: "the other side did not answer",
+    415: "the other side does not take this kind of content",
+    480: "cannot be reached now",
+    482: "nobody has this address",
+    486: "is busy and takes no conversation",
+    503: "the other side cannot take it now",
+    600: "is busy and takes no conversation",
+    603: "has declined the conversation",
+    604: "nobody has this address",
+}
+"""What an answer means, for the people who read it in their client."""
+
+
 def status_of(condition: str) -> int:
     """Return the SIP status for a condition; raises KeyError for one that does not exist."""
     return TO_SIP[condition]
@@ -109,5 +126,5 @@ def error_of(status: int | None, reason: str = "") -> StanzaError:
     """Return the error that the sender of a stanza is told; `reason` is the answer's phrase."""
     condition = condition_of(status)
     assert condition in STANZA_ERRORS
-    text = "the other side did not answer" if status is None else f"{status} {reason}".strip()
-    return StanzaError(condition, text)
+    said, answer = SAID.get(status, ""), "" if status is None else f"{status} {reason}".strip()
+    return StanzaError(condition, f"{said} ({answer})" if said and answer else said or answer)

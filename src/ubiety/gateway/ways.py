@@ -37,13 +37,21 @@ class StaticWays:
     """The ways of one node. Implements `stack.Ways`."""
 
     def __init__(
-        self, federation: FederationCopy, homes: Homes, settings: Settings, clock: Clock, name: Name
+        self,
+        federation: FederationCopy,
+        homes: Homes,
+        settings: Settings,
+        clock: Clock,
+        name: Name,
+        why: Callable[[Hop], str] = lambda hop: "",
     ) -> None:
+        """`why` says why no connection to a next hop could be made the last time; "": it is not known."""
         self._federation = federation
         self._homes = homes
         self._settings = settings
         self._clock = clock
         self._name = name
+        self._why = why
 
     def is_outside(self, address: Jid) -> bool:
         """Tell whether an address that nobody here has can be somebody's outside."""
@@ -89,7 +97,9 @@ class StaticWays:
 
     def failed(self, hop: Hop, reason: str) -> None:
         """Note that a next hop could not be reached or did not answer."""
-        self._federation.hops.failed(hop, REASONS.get(reason, reason), self._clock.monotonic())
+        known = self._why(hop) if reason == Cause.TRANSPORT.value else ""
+        text = f"No connection: {known}" if known else REASONS.get(reason, reason)
+        self._federation.hops.failed(hop, text, self._clock.monotonic())
 
     # -- probes ------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ used for our requests if it asked for that, proved the hop's name and is at the 
 """
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable
 
@@ -304,7 +305,7 @@ class SipPool:
             except TimeoutError:
                 reasons.append(f"{address[0]} port {address[1]}: no connection within {seconds} s")
             except (OSError, ConnectFailed) as error:
-                reasons.append(f"{address[0]} port {address[1]}: {error}")
+                reasons.append(f"{address[0]} port {address[1]}: {_words(error)}")
         raise ConnectFailed("; ".join(reasons))
 
     def _there_already(self, hop: Hop, address: Address) -> SipConnection | None:
@@ -403,3 +404,9 @@ class SipPool:
 
 def _is_address(name: str) -> bool:
     return ":" in name or name.replace(".", "").isdigit()
+
+
+def _words(error: Exception) -> str:
+    """Return what is wrong in the system's words, without its number."""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number and number > 0 else str(error)

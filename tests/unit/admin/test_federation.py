@@ -43,6 +43,8 @@ async def test_a_route_from_its_beginning_to_its_end(node: SmallNode) -> None:
     [
         ({"pattern": "synergy.com", "kind": "domain"}, "begin with a dot", ".com.synergy"),
         ({"kind": "user"}, "pattern of a domain", "--type domain"),
+        ({"pattern": "synergy.com"}, "looks like a domain", ".com.synergy. For users: --type user"),
+        ({"pattern": "org.example"}, "looks like a domain", ": .org.example."),
         ({"next_hop": "not a host"}, "neither an IP address", "lync1.example.com"),
         ({"next_hop": "192.0.2.7", "port": 0}, "SRV", "Give the port"),
     ],
@@ -224,6 +226,8 @@ async def test_a_federation_that_is_right_passes(node: SmallNode) -> None:
     await do(node, "acl.add", entry="lync1.synergy.com")
     await do(node, "tls_peer.add", subject="lync1.synergy.com")
     found = await _found(node)
+    ((outcome, text, cure),) = found.pop("SIP certificate")
+    assert outcome == "warning" and "from the local authority" in text and "RSA" in cure
     assert {outcome for rows in found.values() for outcome, _, _ in rows} == {"passed"}, found
     assert sorted(found) == ["next hops", "routes", "trusted peers"]
 

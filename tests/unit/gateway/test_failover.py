@@ -81,7 +81,7 @@ class Side:
         settings.apply(federation_settings.MICROSOFT.name, True)
         self.stack = SipStack(None, Places(), settings, Counters())
         name = Name(lambda: "127.0.0.1", lambda: self.stack.ports)
-        self.ways = StaticWays(self.federation, homes, settings, self.clock, name)
+        self.ways = StaticWays(self.federation, homes, settings, self.clock, name, self.stack.why_unreachable)
         self.sender = Sender(self.stack, self.ways)
         self.stack.handler = _Answers(self.sender)
 
@@ -176,7 +176,7 @@ async def test_three_next_hops(side: Side, serve: Serve) -> None:
     assert (busy.asked, serving.asked) == (["MESSAGE"], ["MESSAGE"])
     assert side.dead() == [gone, busy.stack.ports["sip"]]
     assert [health.reason for health in side.federation.hops.dead().values()] == [
-        "No connection could be made, or it broke.",
+        f"No connection: 127.0.0.1 port {gone}: Connection refused",
         "It answered 503 Service Unavailable.",
     ]
     assert await side.send() == 200

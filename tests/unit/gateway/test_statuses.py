@@ -3,7 +3,7 @@
 import pytest
 
 from ubiety.conditions import STANZA_ERRORS, Condition
-from ubiety.gateway.statuses import FROM_SIP, TO_SIP, condition_of, error_of, status_of
+from ubiety.gateway.statuses import FROM_SIP, SAID, TO_SIP, condition_of, error_of, status_of
 
 # What a condition may become on its way through SIP and back: as near as SIP has it.
 THERE_AND_BACK = {
@@ -35,7 +35,8 @@ def test_the_table_is_whole() -> None:
 def test_every_status_is_an_error(status: int) -> None:
     error = error_of(status, "Because")
     assert error.condition in STANZA_ERRORS
-    assert error.text == f"{status} Because"
+    said = SAID.get(status)
+    assert error.text == (f"{said} ({status} Because)" if said else f"{status} Because")
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,4 @@ def test_every_status_is_an_error(status: int) -> None:
 def test_what_senders_are_told(status: int | None, condition: str, type: str) -> None:
     error = error_of(status)
     assert (error.condition, error.type) == (condition, type)
+    assert error.text, "a client shows it"
