@@ -78,7 +78,8 @@ class Border:
             expects=lambda hop, names: federation.value.trust.accepts(names),
         )
         name = Name(self._host, self._ports)
-        ways = StaticWays(federation, context.homes, context.settings, context.clock, name)
+        why = self.stack.why_unreachable
+        ways = StaticWays(federation, context.homes, context.settings, context.clock, name, why)
         relay = Relay(self.stack, context.spawn)
         sender = Sender(relay, ways)
         presence = Presence(context, relay, sender, ways, loop.call_later, asyncio.sleep, _token, random)
