@@ -95,6 +95,13 @@ async def test_a_client_that_takes_the_first_message_from_the_invite(
     assert report.successful == 1, report
 
 
+async def test_a_group_chat_is_refused_politely(federated: Federated, tmp_path: Path) -> None:
+    (anna,) = await federated.log_in()
+    keys = {"ours": anna.user, "theirs": "bob-group"}
+    report = await run_sipp("im_in_group", federated.port, directory=tmp_path, keys=keys)
+    assert report.successful == 1, report
+
+
 @pytest.mark.parametrize(
     ("answer", "condition"),
     [

@@ -107,7 +107,7 @@ async def test_one_of_our_people_adds_a_lync_user(federated: Federated, tmp_path
         "presence_shown", directory=tmp_path, port=port, calls=1, keys={"theirs": "bob1"}
     ) as sipp:
         await _add(anna, bob)
-        await anna.expect(lambda tag: tag.get("type") == "subscribed" and tag.get("from") == bob)
+        await _agreed(anna, bob)
         await _seen(anna, bob, "")
         await _seen(anna, bob, "dnd")
         item = (await anna.iq("get", f"<query xmlns='{ROSTER}'/>")).need("item")
@@ -116,6 +116,20 @@ async def test_one_of_our_people_adds_a_lync_user(federated: Federated, tmp_path
         report = await sipp.report()
     assert report.successful == 1, report
     assert f"<sip:{anna.bare}>;tag=" in report.messages
+
+
+async def test_a_subscription_is_refreshed_before_it_ends(federated: Federated, tmp_path: Path) -> None:
+    (anna,) = await federated.log_in()
+    port = federated.route("bob2")
+    keys = {"theirs": "bob2"}
+    async with answering(
+        "presence_shown_refreshed", directory=tmp_path, port=port, calls=1, keys=keys
+    ) as sipp:
+        await _add(anna, "bob2@example.org")
+        await _seen(anna, "bob2@example.org", "")
+        report = await sipp.report()
+        await _seen(anna, "bob2@example.org", "dnd")
+    assert report.successful == 1, report
 
 
 async def test_every_state_of_lync_is_shown_as_table_5_says(federated: Federated, tmp_path: Path) -> None:
@@ -128,7 +142,7 @@ async def test_every_state_of_lync_is_shown_as_table_5_says(federated: Federated
     ) as sipp:  # fmt: skip
         for (address, _), (_, show) in zip(rows, TABLE_5.values(), strict=True):
             await _add(anna, address)
-            await anna.expect(lambda tag, a=address: tag.get("type") == "subscribed" and tag.get("from") == a)
+            await _agreed(anna, address)
             if show is not None:
                 await _seen(anna, address, show)
         report = await sipp.report()
@@ -162,6 +176,10 @@ async def test_a_lync_user_who_cannot_be_watched(
 async def _add(client: Client, address: str) -> None:
     await client.iq("set", f"<query xmlns='{ROSTER}'><item jid='{address}'/></query>")
     client.send(f"<presence type='subscribe' to='{address}'/>")
+
+
+async def _agreed(client: Client, address: str) -> None:
+    await client.expect(lambda tag: tag.get("type") == "subscribed" and _is_of(tag, address))
 
 
 async def _seen(client: Client, address: str, show: str) -> None:
