@@ -15,6 +15,7 @@ from ubiety.gateway.clients import Clients
 from ubiety.gateway.doorman import Doorman
 from ubiety.gateway.federation import FederationCopy
 from ubiety.gateway.im import Conversations
+from ubiety.gateway.phones import Phones
 from ubiety.gateway.presence import Presence
 from ubiety.gateway.relay import Relay
 from ubiety.gateway.sending import Sender
@@ -83,6 +84,7 @@ class Border:
         relay = Relay(self.stack, context.spawn)
         sender = Sender(relay, ways)
         presence = Presence(context, relay, sender, ways, loop.call_later, asyncio.sleep, _token, random)
+        presence.phones = Phones(context, federation, relay, sender, ways, loop.call_later, _token, random)
         conversations = Conversations(
             context,
             relay,
@@ -162,6 +164,8 @@ class Border:
         if self._probing is not None:
             self._probing.cancel()
             self._probing = None
+        if self.gateway.clients is not None:
+            self.gateway.clients.close()
         for set_id in self._context.homes.here:
             await self.gateway.hand_over(set_id)
 

@@ -77,6 +77,7 @@ class Clients:
         self._publications: Publications[int] = Publications(token)
         self._publishers: dict[int, Device] = {}
         self._deadlines: Deadlines[str] = Deadlines(self._now, call_later, self._expire)
+        context.settings.watch(CLIENTS, self._switched)
         self.devices.shown = self.watches.shown
         self.devices.ended += [self._device_ended, self.watches.device_ended]
 
@@ -116,6 +117,14 @@ class Clients:
     def flow_closed(self, flow: int) -> None:
         """A connection is gone."""
         self.devices.flow_closed(flow)
+
+    def close(self) -> None:
+        """Sign all clients out: the service is stopped."""
+        self.devices.end_all()
+
+    def _switched(self, is_on: bool) -> None:
+        if not is_on:
+            self.devices.end_all()
 
     # -- who it is ---------------------------------------------------------------------------------------
 

@@ -141,6 +141,12 @@ class Devices:
         for ended in self.ended:
             ended(device)
 
+    def end_all(self) -> None:
+        """Sign all of them out."""
+        for devices in list(self._of.values()):
+            for device in list(devices):
+                self.end(device)
+
     def closed(self, device: Device) -> None:
         """A session was closed by this server: the edge's part."""
         self.end(device)

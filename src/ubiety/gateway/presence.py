@@ -11,6 +11,7 @@ from typing import Final
 from ubiety.conditions import StanzaError
 from ubiety.gateway.addresses import NoAddress, jid_of
 from ubiety.gateway.deadlines import CallLater
+from ubiety.gateway.phones import Phones
 from ubiety.gateway.presence_rows import Rows, Sleep
 from ubiety.gateway.publishing import Publishing
 from ubiety.gateway.sending import Sender
@@ -63,6 +64,8 @@ class Presence:
         self.watchers = Watchers(context, stack, sender, ways, self._rows, call_later, token)
         self.watching = Watching(context, stack, sender, ways, self._rows, call_later, token, draw)
         self.publishing = Publishing(context, stack, call_later, token)
+        self.phones: Phones | None = None
+        """The phones that we ask about."""
 
     # -- SIP ---------------------------------------------------------------------------------------
 
@@ -90,6 +93,8 @@ class Presence:
     def _hand_over(self, key: int, request: Request) -> bool:
         if request.method == "SUBSCRIBE":
             return self.watchers.refresh(key, request)
+        if self.phones is not None and self.phones.notified(key, request):
+            return True
         return self.watching.notified(key, request)
 
     async def _look_up(self, key: int, request: Request, person: Person) -> None:
@@ -171,8 +176,11 @@ class Presence:
         try:
             await self._read(set_id, reading, positions)
         finally:
-            if self._loading.get(set_id) is reading:
+            is_still_ours = self._loading.get(set_id) is reading
+            if is_still_ours:
                 del self._loading[set_id]
+        if is_still_ours and self.phones is not None:
+            self.phones.load(set_id)
         if number := next(positions) - 1:
             event("sip_subscriptions_restored", "info", set_id=set_id, subscriptions=number)
 
@@ -200,6 +208,8 @@ class Presence:
             self._arriving.discard(person.user_id)
             if self._context.homes.is_here(person):
                 self._restore(found, count(1))
+                if self.phones is not None:
+                    self.phones.load_person(person)
 
     async def hand_over_person(self, person: Person) -> None:
         """Write what is still to be written and serve somebody no more who is moved. Raises StoreError."""
@@ -225,6 +235,8 @@ class Presence:
         """A person is gone: tell their watchers, and watch nobody for them."""
         self.watchers.deleted(person)
         self.watching.deleted(person)
+        if self.phones is not None:
+            self.phones.deleted(person)
 
     async def flush(self) -> None:
         """Write what is still to be written; raises StoreError."""
@@ -234,6 +246,8 @@ class Presence:
         self.watchers.release(is_gone)
         self.watching.release(is_gone)
         user = self._context.homes.user
+        if self.phones is not None:
+            self.phones.release(is_gone)
         self.publishing.release(lambda user_id: (person := user(user_id)) is None or is_gone(person))
 
     def _restore(self, page: Sequence[rows.Subscription], positions: "count[int]") -> None:

@@ -19,6 +19,7 @@ PHONES = Sql(
     "SELECT id, phone FROM users WHERE set_id = :set_id AND enabled AND phone <> '' AND id > :after"
     " ORDER BY id LIMIT :limit"
 )
+PHONE = Sql("SELECT phone FROM users WHERE id = :user_id AND enabled")
 
 CUCM = "cucm"
 """Unified CM."""
@@ -61,6 +62,12 @@ def delete(conn: Connection, address: str) -> bool:
 def phones(conn: Connection, set_id: int, after: int = 0, limit: int = 1000) -> list[tuple[int, str]]:
     """Return a page of the people of a set who have a phone: user id and number, by id above ``after``."""
     return [(id, phone) for id, phone in PHONES.rows(conn, set_id=set_id, after=after, limit=limit)]
+
+
+def phone_of(conn: Connection, user_id: int) -> str:
+    """Return a person's number, "" for somebody who has none or is disabled."""
+    row = PHONE.one(conn, user_id=user_id)
+    return str(row[0]) if row else ""
 
 
 def _gateway(row: tuple[object, ...]) -> PresenceGateway:
