@@ -26,6 +26,9 @@ OURS = "example.org"
 OPEN, CLOSED = "<basic>open</basic>", "<basic>closed</basic>"
 TEXT = "Grüße 😀, <b>&\nzweite Zeile"
 
+TYPING = """<?xml version="1.0" encoding="UTF-8"?>
+<isComposing xmlns="urn:ietf:params:xml:ns:im-iscomposing"><state>active</state></isComposing>"""
+
 
 class Pair:
     """Our node and Kamailio, joined as the guide says (docs/guides/sip-interdomain.md)."""
@@ -62,7 +65,7 @@ class Pair:
 
     async def anna(self, user: str = "") -> SlixClient:
         """One of our people, signed in with slixmpp."""
-        client = SlixClient(self.node.place, user or self.node.take_users(1)[0])
+        client = SlixClient(self.node.place, user or self.node.take_users(1)[0], "xep_0085")
         self.made.append(client)
         return await client.start()
 
@@ -128,6 +131,9 @@ async def test_somebody_there_watches_one_of_our_people(pair: Pair, domain: str)
     assert f";transport={carol.transport}>" in watch.answer.get("contact"), watch.answer
     shown = await carol.shown(watch, OPEN)
     assert f"sip:{anna.bare}" in shown.body, shown
+    assert shown.all("via")[-1].startswith(f"SIP/2.0/{carol.transport.upper()} "), (
+        "not over what its dialog is"
+    )
     anna.send_presence(pshow="dnd", pstatus="nicht stören")
     await carol.shown(watch, OPEN, "busy", "nicht stören")
     anna.send_presence(pshow="xa")
@@ -177,6 +183,8 @@ async def test_messages_both_ways(pair: Pair, domain: str) -> None:
         await carol.write(anna.bare, "<html><body>from <b>there</b></body></html>", "text/html")
     ).status == 200
     await anna.saw_message("from there")
+    assert (await carol.write(anna.bare, TYPING, "application/im-iscomposing+xml")).status == 200
+    await anna.saw("chatstate_composing", lambda stanza: stanza["from"].bare == carol.address)
     anna.send_message(carol.address, "long " * 500, mtype="chat")
     long = await carol.told("long " * 500)
     assert long.all("via")[-1].startswith("SIP/2.0/TCP "), "RFC 3261 §18.1.1: too long for UDP"

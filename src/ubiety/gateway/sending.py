@@ -148,6 +148,8 @@ def hops_of(dialog: Dialog, ways: Ways, ours: Jid, theirs: Jid) -> Iterator[Hop]
 def next_hop(dialog: Dialog, domain: str) -> Hop | None:
     """Return the hop that a dialog leads to; None if its contact names no machine.
 
+    A URI that names no transport is reached over that of the dialog: a proxy's Record-Route for UDP names
+    none (RFC 3261 §19.1.1), and what was secret stays so.
     COMPAT: Microsoft's GRUUs name the person's domain.
     """
     try:
@@ -156,4 +158,4 @@ def next_hop(dialog: Dialog, domain: str) -> Hop | None:
         return None
     if not isinstance(uri, SipUri) or uri.has("gruu") or uri.host.lower() == domain:
         return None
-    return hop_to(uri, "tls" if uri.port == TLS_PORT else "tcp")
+    return hop_to(uri, "tls" if uri.port == TLS_PORT else dialog.transport)

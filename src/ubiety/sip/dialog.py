@@ -17,6 +17,9 @@ from ubiety.sip.uri import NameAddr, SipUri, Uri, parse_uri
 TARGET_REFRESHES = frozenset({"INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"})
 """Requests whose Contact is where the peer is from now on (RFC 3261 §12.2, RFC 6665 §4.4.1)."""
 
+TRANSPORTS = frozenset({"udp", "tcp", "tls"})
+DEFAULT_TRANSPORT = "tcp"
+
 DialogId = tuple[str, str, str]
 """Call-ID, our tag, the peer's tag."""
 
@@ -51,6 +54,8 @@ class Dialog:
     """The number of the peer's last request; None before the first."""
     is_caller: bool = False
     """Whether our request made the dialog."""
+    transport: str = DEFAULT_TRANSPORT
+    """What it was made over: `udp`, `tcp` or `tls`. It stays there where the peer's URIs name none."""
 
     @property
     def id(self) -> DialogId:
@@ -79,6 +84,7 @@ class Dialog:
             route_set=tuple(str(route) for route in reversed(response.record_routes)),
             local_cseq=request.cseq.number,
             is_caller=True,
+            transport=_transport_of(response),
         )
 
     @staticmethod
@@ -94,6 +100,7 @@ class Dialog:
             remote_target=_as_target((request.from_ if contact is None else contact).uri),
             route_set=tuple(str(route) for route in request.record_routes),
             remote_cseq=request.cseq.number,
+            transport=_transport_of(request),
         )
 
     @staticmethod
@@ -207,7 +214,8 @@ class Dialog:
         if not isinstance(record["route_set"], list) or not isinstance(record["is_caller"], bool):
             raise ValueError("a field of the dialog is of another kind")
         dialog = Dialog(**{**record, "route_set": tuple(record["route_set"])})
-        texts = (*dialog.id, dialog.local_uri, dialog.remote_uri, dialog.remote_target, *dialog.route_set)
+        addresses = (dialog.local_uri, dialog.remote_uri, dialog.remote_target)
+        texts = (*dialog.id, *addresses, *dialog.route_set, dialog.transport)
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a field of the dialog is not a text")
         if not _is_number(dialog.local_cseq) or not (
@@ -233,6 +241,14 @@ def _is_number(value: object) -> bool:
 
 def _address(uri: str, tag: str) -> str:
     return f"<{uri}>;tag={tag}" if tag else f"<{uri}>"
+
+
+def _transport_of(message: Message) -> str:
+    """Return what a message came over: the top Via says it, of a request the peer's, of an answer ours."""
+    if message.headers.find("via") is None:  # one that never travelled
+        return DEFAULT_TRANSPORT
+    transport = message.via.transport.lower()
+    return transport if transport in TRANSPORTS else DEFAULT_TRANSPORT
 
 
 def _as_target(uri: Uri) -> str:

@@ -166,6 +166,18 @@ def test_where_dialogs_lead(target: str, routes: tuple[str, ...], hop: Hop | Non
         list(hops_of(dialog, net, ANN, YSAM))
 
 
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+def test_a_route_without_a_transport_is_that_of_the_dialog(transport: str) -> None:
+    """What a proxy writes for UDP names none; what came over TLS is not sent in the clear."""
+    target = "sip:ysam@10.0.0.1;transport=tcp"
+    routes = ("<sip:10.0.0.2:5070;lr>",)
+    dialog = Dialog(
+        "c", "1", "2", "sip:ann@x.org", "sip:ysam@example.org", target, routes, transport=transport
+    )
+    name = "10.0.0.2" if transport == "tls" else ""
+    assert next_hop(dialog, "example.org") == Hop(transport, "10.0.0.2", 5070, name)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("30", 30.0), ("18000;duration=3600", 18000.0), ("5 (busy)", 5.0), ("soon", None), ("", None)],

@@ -81,6 +81,20 @@ def test_the_request_makes_the_callees_dialog():
     )
 
 
+@pytest.mark.parametrize(
+    ("via", "transport"), [("UDP", "udp"), ("TLS", "tls"), ("tcp", "tcp"), ("WS", "tcp")]
+)
+def test_a_dialog_stays_on_the_transport_that_it_was_made_over(via, transport):
+    request = invite()
+    request = request.replace(
+        headers=request.headers.first("Via", f"SIP/2.0/{via} a.example;branch=z9hG4bKa")
+    )
+    response = make_response(request, 200, to_tag="bob", headers=[("Contact", "<sip:bob@10.0.0.2>")])
+    for dialog in (Dialog.from_request(request, "bob"), Dialog.from_response(request, response)):
+        assert dialog.transport == transport
+        assert Dialog.from_record(dialog.to_record()) == dialog
+
+
 def test_both_sides_are_in_the_same_dialog():
     request = invite("<sip:p.example;lr>")
     response = make_response(request, 200, to_tag="bob", headers=[("Contact", "<sip:bob@10.0.0.2>")])
