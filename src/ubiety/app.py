@@ -51,10 +51,12 @@ from ubiety.net.listener import ListenError
 from ubiety.net.listeners import Listener, Listeners
 from ubiety.net.service import C2sService
 from ubiety.net.sip import SipStack
-from ubiety.routing.homes import Homes, Person
+from ubiety.net.sip_socket import in_uri
+from ubiety.routing.homes import NOBODY, Homes, Person
 from ubiety.routing.links import Links
 from ubiety.routing.router import Router
 from ubiety.settings import Settings
+from ubiety.sip.outputs import Peer
 from ubiety.store import (
     audit,
     changes,
@@ -243,7 +245,7 @@ class Node:
         self.border = Border(
             self.config, self.context, self.federation, self.certificates, self.users.take_promised
         )
-        self.border.admit(self.users, self.vault)
+        self.border.admit(self.users, self.vault, self._sip_home_of)
         self.router.routes = [self.users, self.border.gateway, Host(self.context, queries)]
         self.sessions = LiveSessions(self.context, self.users, self.topology)
         self.policies = LivePolicies(self.context)
@@ -365,6 +367,13 @@ class Node:
         host = f"[{node.address}]" if ":" in node.address else node.address
         port = node.port("c2s")
         return host if port in (0, XMPP_PORT) else f"{host}:{port}"
+
+    def _sip_home_of(self, person: Person, peer: Peer) -> str:
+        node = self.topology.value.node(self.homes.node_of(person) or NOBODY)
+        port = node.port(peer.listener) if node is not None else 0
+        if node is None or not node.address or not port:
+            return ""
+        return f"<sip:{in_uri(node.address)}:{port};transport={peer.transport}>"
 
     def _write_ports(self) -> None:
         path = self.config.ports_file

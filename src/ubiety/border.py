@@ -111,8 +111,11 @@ class Border:
         self.stack.handler = self.gateway
         context.outside = self.gateway
 
-    def admit(self, users: Users, vault: Vault) -> None:
-        """Let people sign in with SIP clients, where a setting allows it."""
+    def admit(self, users: Users, vault: Vault, home_of: Callable[[Person, Peer], str]) -> None:
+        """Let people sign in with SIP clients, where a setting allows it.
+
+        ``home_of``: returns where the node that serves somebody takes requests like a peer's.
+        """
         loop = asyncio.get_running_loop()
         nonces = Nonces(token_bytes(NONCE_SECRET_BYTES))
         addresses, accounts = Backoff(free=10, most=60.0), Backoff(free=5, most=10.0)
@@ -120,6 +123,7 @@ class Border:
         clients = Clients(
             self._context, users, self.stack, self._contact_of, doorman, loop.call_later, _token
         )
+        clients.home_of = home_of
         self.stack.on_flow_closed = clients.flow_closed
         self.gateway.clients = clients
 

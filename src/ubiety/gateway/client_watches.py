@@ -246,9 +246,9 @@ class ClientWatches:
             body=order.body or b"",
         )
         device = watch.device
-        self._calls.send(
-            request, device.hop, watch.peer.flow, lambda response: self._notified(watch, response)
-        )
+        # The client may have connected anew since it asked (RFC 5626 §5.3).
+        flow = device.flow if device.flow is not None else watch.peer.flow
+        self._calls.send(request, device.hop, flow, lambda response: self._notified(watch, response))
 
     def _notified(self, watch: Watch, response: Response | None) -> None:
         if response is None:

@@ -65,8 +65,8 @@ class Clients:
         self.watches = ClientWatches(
             context, stack, self.calls, contact_of, call_later, token, self.devices.settle
         )
-        self.home_of: Callable[[Person], str] = lambda person: ""
-        """Returns where the node takes SIP that serves somebody, as a Contact; "" if that is not known."""
+        self.home_of: Callable[[Person, Peer], str] = lambda person, peer: ""
+        """Returns where the node that serves somebody takes requests like a peer's, "" if that is unknown."""
         self._context = context
         self._sessions = sessions
         self._stack = stack
@@ -93,6 +93,10 @@ class Clients:
         if not self.is_on or request.method in ("ACK", "CANCEL"):
             return False
         return request.method == "REGISTER" or self._known(request, peer) or self._doorman.has_key(request)
+
+    def challenges(self, request: Request) -> bool:
+        """Tell whether somebody who is not trusted is asked for a password instead of being refused."""
+        return self.is_on and request.method in METHODS
 
     def take(self, key: int, request: Request, peer: Peer) -> None:
         """Take a request of a client, or of somebody who is to prove to be one."""
@@ -147,14 +151,14 @@ class Clients:
         if isinstance(found, Response):
             self._stack.respond(key, found)
         elif not self._context.homes.is_here(found):
-            self._send_home(key, request, found)
+            self._send_home(key, request, found, peer)
         elif request.method == "REGISTER":
             await self._register(key, request, peer, found)
         else:
             self._take(key, request, peer, found)
 
-    def _send_home(self, key: int, request: Request, person: Person) -> None:
-        home = self.home_of(person)
+    def _send_home(self, key: int, request: Request, person: Person, peer: Peer) -> None:
+        home = self.home_of(person, peer)
         if home:
             self._answer(key, request, 302, (("Contact", home),))  # RFC 3261 §8.3
         else:
@@ -176,11 +180,13 @@ class Clients:
             self._context.spawn(self._serve(key, request, peer, person))
 
     async def _serve(self, key: int, request: Request, peer: Peer, person: Person) -> None:
-        device = self.devices.find(person, peer.flow)
         try:
             target = jid_of(request.target).bare_jid()
+            device = self.devices.find(person, peer.flow)
             if device is None:
-                device = await self.devices.open(person, peer)
+                user = await self._context.load(person)
+                # Another request of the same client may have been faster.
+                device = self.devices.find(person, peer.flow) or self.devices.open(user, peer)
         except (NoAddress, SipSyntaxError):
             self._answer(key, request, 404)
         except StanzaError as error:
@@ -228,6 +234,7 @@ class Clients:
         return device is not None and device.call_id == request.call_id and request.cseq.number <= device.cseq
 
     async def _change(self, request: Request, peer: Peer, person: Person, asked: Registration) -> None:
+        user = await self._context.load(person)
         gone = self.devices.of(person) if asked.removes_all else []
         for device in gone:
             self.devices.unregister(device)
@@ -238,7 +245,7 @@ class Clients:
                     self.devices.unregister(found)
                 continue
             if found is None:
-                found = self._unregistered(person, peer) or await self.devices.open(person, peer, contact)
+                found = self._unregistered(person, peer) or self.devices.open(user, peer, contact)
                 event("sip_client_registered", session=found.session.jid.text, address=peer.address)
             self.devices.register(found, contact, peer, request)
 

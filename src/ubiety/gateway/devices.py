@@ -88,9 +88,9 @@ class Devices:
 
     # -- coming and going ------------------------------------------------------------------------------
 
-    async def open(self, person: Person, peer: Peer, contact: Contact | None = None) -> Device:
-        """Make a device; nobody sees it yet. Raises StanzaError, StoreError, LookupError."""
-        user = await self._context.load(person)
+    def open(self, user: User, peer: Peer, contact: Contact | None = None) -> Device:
+        """Make a device; nobody sees it yet. Raises StanzaError."""
+        person = user.person
         device = Device(self, person, peer)
         self._bind(device, user, contact.resource if contact is not None else f"sip-{self._token()[:8]}")
         self._of.setdefault(person.user_id, []).append(device)

@@ -175,18 +175,19 @@ class Gateway:
             clients.take(key, request, peer)
 
     def _turn_away(self, key: int, request: Request, peer: Peer, verdict: NotTrusted) -> None:
-        if self.clients is not None and self.clients.is_on:
-            self._take_of_client(key, request, peer, self.clients)  # which must prove to be one
-            return
+        clients = self.clients if self.clients is not None and self.clients.challenges(request) else None
         self._context.counters.sip_untrusted += 1
         event(
-            "sip_peer_refused",
-            "warning",
+            "sip_peer_refused" if clients is None else "sip_peer_challenged",
+            "warning" if clients is None else "info",
             peer=f"{peer.transport}:{peer.address}",
             method=request.method,
             reason=verdict.reason,
             cure=verdict.cure,
         )
+        if clients is not None:
+            self._take_of_client(key, request, peer, clients)  # which must prove to be one
+            return
         self._refuse(key, request, 403, "The access control list does not have this peer.")
 
     # -- for whom ----------------------------------------------------------------------------------

@@ -135,6 +135,7 @@ class Phone(Side):
         self.authorised: Request | None = None
         """The last request that answered a challenge."""
         self._numbers = itertools.count(1)
+        self._taken: list[Request] = []
         self._final: dict[int, Response | None] = {}
 
     def request_received(self, key: int, request: Request, peer: Peer) -> None:
@@ -142,6 +143,8 @@ class Phone(Side):
         self.received.append(request)
         answers = self.answers[request.method]
         status = answers.popleft() if answers else 200
+        if request.method == "MESSAGE" and status == 200:
+            self._taken.append(request)
         if status:
             self.respond(key, make_response(request, status, to_tag="phone"))
 
@@ -237,6 +240,11 @@ class Phone(Side):
         headers = [("Event", "presence"), ("Expires", str(expires)), ("Accept", "application/pidf+xml")]
         request, self.dialog = self.dialog.request("SUBSCRIBE", contact=self.contact, headers=headers)
         return await self.ask(request)
+
+    def taken(self) -> list[Request]:
+        """The messages that were answered with 200, and forget them."""
+        found, self._taken = self._taken, []
+        return found
 
     def texts(self) -> list[str]:
         """The messages that came, and forget them."""

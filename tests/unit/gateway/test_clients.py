@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.gateway.client_rig import MD5, SHA_256, ClientRig
 from tests.unit.users.place import DOMAIN, open_place
-from ubiety.gateway.client_settings import DIGEST_MD5
+from ubiety.gateway.client_settings import CLIENTS, DIGEST_MD5
 from ubiety.presence.model import State, Statement
 from ubiety.sip import pidf
 from ubiety.sip.digest import Challenge
@@ -351,3 +351,21 @@ async def test_a_session_that_is_closed_here_ends_the_client(rig: ClientRig) -> 
     await rig.advance(40)
     assert rig.leftovers() == {"devices": 0, "watches": 0, "calls": 0, "held": 0}
     assert (phone.notified()[-1].headers.get("subscription-state") or "").startswith("terminated")
+
+
+async def test_who_is_served_by_another_node_is_sent_there(rig: ClientRig) -> None:
+    phone = await rig.phone("ann", 1)
+    rig.place.context.homes.here.clear()
+    answer = await phone.register()
+    assert (answer.status, answer.headers.get("retry-after")) == (503, "10")
+    rig.clients.home_of = lambda person, peer: f"<sip:node2.example.org:5060;transport={peer.transport}>"
+    answer = await phone.register()
+    assert answer.status == 302
+    assert answer.headers.get("contact") == "<sip:node2.example.org:5060;transport=tcp>"
+
+
+async def test_turning_sip_clients_off_signs_them_out(rig: ClientRig) -> None:
+    phone = await rig.phone("ann", 1)
+    await phone.register()
+    rig.place.set(CLIENTS, False)
+    assert rig.leftovers()["devices"] == 0
