@@ -31,7 +31,7 @@ from ubiety.store.errors import StoreError
 from ubiety.store.sip_subscriptions import IN, Subscription
 from ubiety.telemetry import event
 from ubiety.users.context import Context
-from ubiety.users.outsiders import Standing, composed_of, seen_by, subscribe_from_outside
+from ubiety.users.outsiders import Standing, composed_of, glimpsed_by, seen_by, subscribe_from_outside
 
 PAUSE: Final = 1.0
 """The least time between two NOTIFYs of changes to one watcher, seconds (RFC 3856 §6.10 allows 5)."""
@@ -104,7 +104,10 @@ class Watchers:
         try:
             dialog = Dialog.from_request(request, self._token())
             standing = await self._ask(person, address, terms.expires)
-            composed = self._composed_for(person, address, standing)
+            if terms.expires:
+                composed = self._composed_for(person, address, standing)
+            else:
+                composed = glimpsed_by(self._context, person, address)
         except SipSyntaxError as error:
             self._refuse(key, request, error.status)
         except StanzaError as error:
@@ -202,7 +205,7 @@ class Watchers:
 
     async def _ask(self, person: Person, address: Jid, expires: int) -> Standing:
         if expires == 0:
-            # A fetch (RFC 6665 §4.4.3) asks nobody: it sees what it may see already.
+            # A fetch (RFC 6665 §4.4.3) asks nobody: it sees what may be seen without.
             await self._context.load(person)
             return Standing.GRANTED
         stanza = Stanza("presence", person.jid.bare_jid(), address, type="subscribe")

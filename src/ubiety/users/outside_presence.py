@@ -19,6 +19,7 @@ from ubiety.routing.verdict import DELIVERED, Verdict
 from ubiety.stanza import Stanza
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
+from ubiety.users import temporary
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.outside_contacts import OutsideContacts
@@ -57,6 +58,15 @@ def seen_by(context: Context, person: Person, watcher: Jid) -> Composed:
         return OFFLINE
     if not context.engine.runs and contacts.shown is not None:
         return contacts.shown
+    return composed_of(context, person)
+
+
+def glimpsed_by(context: Context, person: Person, watcher: Jid) -> Composed:
+    """Return what somebody outside sees who only looks at a person: as much as one of our own people."""
+    user = context.actors.get(person.address_id)
+    may_look = context.engine.runs and temporary.are_on(context)
+    if user is None or not may_look or not _lets_in(user, watcher):
+        return seen_by(context, person, watcher)
     return composed_of(context, person)
 
 

@@ -16,7 +16,14 @@ from ubiety.users import outside_presence, relations, subscribing
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.outside import Outside
-from ubiety.users.outside_presence import come_home, composed_of, is_outside, seen_by, watchers_outside
+from ubiety.users.outside_presence import (
+    come_home,
+    composed_of,
+    glimpsed_by,
+    is_outside,
+    seen_by,
+    watchers_outside,
+)
 from ubiety.users.relations import Side, Terms
 
 __all__ = [
@@ -25,6 +32,7 @@ __all__ = [
     "Standing",
     "come_home",
     "composed_of",
+    "glimpsed_by",
     "is_outside",
     "receive",
     "seen_by",

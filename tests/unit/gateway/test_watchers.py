@@ -127,8 +127,14 @@ async def test_fetching(rig: Rig) -> None:
     ann = await rig.place.sign_in("ann")
     rig.theirs.subscribe(ANN, expires=0)
     await rig.settle()
-    assert rig.theirs.take_noted() == [("terminated;reason=timeout", "closed")]  # a stranger
+    assert rig.theirs.take_noted() == [("terminated;reason=timeout", "open")]  # as one of our own would see
     assert await ann.take() == []  # nobody is asked
+    rig.place.set(AUTO_AUTHORIZE, False)
+    rig.theirs.subscribe(ANN, expires=0)
+    await rig.settle()
+    assert rig.theirs.take_noted() == [("terminated;reason=timeout", "closed")]  # a stranger
+    assert await ann.take() == []
+    rig.place.set(AUTO_AUTHORIZE, True)
     await subscribed(rig)
     rig.theirs.subscribe(ANN, expires=0)
     await rig.settle()
