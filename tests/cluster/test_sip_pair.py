@@ -1,0 +1,262 @@
+"""A pair of nodes that shares its domain with a simulated Lync pool: relayed, moved, and taken over.
+
+The Microsoft side knows one name, behind which a load balancer picks the first node that answers OPTIONS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.cluster.balancer import Balancer
+from tests.interop.slix import SlixClient
+from tests.lab.two_pools import free_port
+from tests.nats import Nats
+from tests.node import DOMAIN, HOST, Node, NodeFactory
+from ubiety.cli.client import Client as Console
+from ubiety.lab.client import Client
+from ubiety.lab.journal import ConversationSeen, MessageSeen, PresenceSeen
+from ubiety.lab.plan import make_plan
+from ubiety.lab.pool import Pool
+
+GROUP = "imp.example.org"
+BOB = f"bob@{DOMAIN}"
+SETTLE_SECONDS = 45.0
+"""An INVITE is remembered for 32 seconds behind its answer (RFC 6026 §7.1)."""
+
+MakeNats = Callable[..., Nats]
+
+
+class Pair:
+    """Two nodes, the balancer before them, the pool behind it; ann lives on node 1, cid on node 2."""
+
+    def __init__(self, one: Node, two: Node, balancer: Balancer, pool: Pool) -> None:
+        self.one, self.two, self.balancer, self.pool = one, two, balancer, pool
+        self._consoles = {node: Console(node.data) for node in (one, two)}
+
+    @property
+    def bob(self) -> Client:
+        """The Lync user."""
+        return self.pool.clients[BOB]
+
+    def federation(self, node: Node) -> dict[str, Any]:
+        """What the cluster keeps for the people of the other side."""
+        shown = self._consoles[node].get("federation.status")
+        return {name: shown[name] for name in ("watched", "watching", "conversations", "outgoing")}
+
+    async def until_kept(self, node: Node, **wanted: int) -> None:
+        """Wait until the cluster keeps so many subscriptions and conversations, and no message."""
+        await _until(lambda: self.federation(node), {"outgoing": 0, **wanted}, 10.0)
+
+    async def until_idle(self, node: Node) -> None:
+        """Wait until no transaction is left on a node."""
+
+        def left() -> dict[str, int]:
+            return {"held": self._consoles[node].get("sip.status")["transactions"]["held"]}
+
+        await _until(left, {"held": 0}, SETTLE_SECONDS)
+
+
+async def _until(look: Callable[[], dict[str, Any]], wanted: dict[str, Any], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = await asyncio.to_thread(look)
+        if seen == wanted:
+            return
+        assert time.monotonic() < deadline, f"wanted {wanted}, there is {seen}"
+        await asyncio.sleep(0.3)
+
+
+@asynccontextmanager
+async def running_pair(start_node: NodeFactory, database_url: str, nats: Nats) -> AsyncIterator[Pair]:
+    """Start everything and wire it as an administrator does."""
+    front, lync = free_port(), free_port()
+    about = {
+        "UBIETY_BUS_URL": nats.url,
+        "UBIETY_BUS_CA": str(nats.ca),
+        "UBIETY_SIP_NAME": f"{GROUP}:{front}",
+        "UBIETY_GROUP": "pair",
+    }
+    one, two = (
+        start_node(
+            database_url, {**about, "UBIETY_NODE": f"node{number}", "UBIETY_SIP_PORT": str(free_port())}
+        )
+        for number in (1, 2)
+    )
+    one.add_users("ann", "cid")
+    console = Console(one.data)
+    console.post("federation.enable")
+    route = {"pattern": ".org.example", "next_hop": HOST, "port": lync, "transport": "tcp"}
+    console.post("route.add", **route, kind="domain")
+    console.post("acl.add", entry=HOST)
+    one.command("prg", "enable-ha", "pair")
+    balancer = Balancer([one.ports["sip"], two.ports["sip"]])
+    await balancer.start(front)
+    plan = {
+        "domains": [DOMAIN],
+        "trusted": [HOST],
+        "front_ends": [{"name": "fe1", "host": HOST, "tcp_port": lync}],
+        "routes": {DOMAIN: {"host": GROUP, "port": front, "transport": "tcp"}},
+        "hosts": {GROUP: f"{HOST}:{front}"},
+        "users": [{"uri": BOB, "name": "Bob", "signed_in": "available", "prompts": "accept"}],
+        "time_out": 8.0,
+        "retry": 1.0,
+    }
+    async with Pool(make_plan(plan)) as pool:
+        try:
+            yield Pair(one, two, balancer, pool)
+        finally:
+            await balancer.stop()
+
+
+async def log_in(node: Node, name: str) -> SlixClient:
+    """Sign somebody in; the server acknowledges what they write."""
+    return await SlixClient(node.place, name).start()
+
+
+async def befriend(pair: Pair, client: SlixClient) -> None:
+    """Have one of our people and bob see each other."""
+    client.send_presence_subscription(pto=BOB, ptype="subscribe")
+    await client.saw_presence("available", BOB)
+    pair.bob.add_contact(client.bare)
+    await saw(pair.bob, client, "available")
+
+
+async def sees(client: SlixClient, show: str) -> None:
+    """Wait until one of our people is shown bob so."""
+    await client.saw("presence_available", lambda one: one["from"].bare == BOB and one["show"] == show)
+
+
+async def saw(bob: Client, client: SlixClient, word: str, seconds: float = 10.0) -> None:
+    """Wait until bob sees one of our people so."""
+    await bob.journal.wait(
+        PresenceSeen, lambda seen: seen.peer == client.bare and seen.shown.name == word, seconds=seconds
+    )
+
+
+async def chat(bob: Client, client: SlixClient, word: str) -> None:
+    """Have each tell the other something, in the conversation that there is."""
+    client.send_message(BOB, f"{word} to bob", mtype="chat")
+    await heard(bob, f"{word} to bob")
+    assert await bob.send(client.bare, f"{word} to you") == 200
+    await client.saw_message(f"{word} to you")
+
+
+def talks(bob: Client, client: SlixClient) -> list[str]:
+    """Return the dialogs that bob has with one of our people."""
+    return [call for call, one in bob.conversations.items() if one.peer == client.bare and not one.is_over]
+
+
+async def heard(bob: Client, text: str, seconds: float = 15.0) -> None:
+    """Wait until bob has a message."""
+    await bob.journal.wait(MessageSeen, lambda seen: seen.text == text, seconds=seconds)
+
+
+@pytest.mark.timeout(180)
+async def test_relayed_and_moved(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> None:
+    nats = own_nats()
+    nats.start()
+    async with running_pair(start_node, postgres_url, nats) as pair:
+        one, two, bob = pair.one, pair.two, pair.bob
+        # Whatever is for cid comes to node 1 and is passed on to node 2, by new requests and in dialogs.
+        cid = await log_in(two, "cid")
+        await befriend(pair, cid)
+        assert await bob.send(cid.bare, "by way of node 1") == 200
+        await cid.saw_message("by way of node 1")
+        await chat(bob, cid, "relayed")
+        assert len(bob.conversations) == 1
+        cid.send_presence(pshow="dnd")
+        await saw(bob, cid, "busy")
+        bob.set_availability("away")
+        await sees(cid, "away")
+        await pair.until_kept(one, watched=1, watching=1, conversations=1)
+
+        # ann is moved from node 1 to node 2 and takes watchers, watches and conversations along.
+        ann = await log_in(one, "ann")
+        await befriend(pair, ann)
+        await chat(bob, ann, "before")
+        moved = talks(bob, ann)
+        await asyncio.to_thread(one.command, "assignment", "set", "ann", "node2")
+        await saw(bob, ann, "offline")
+        ann = await log_in(two, "ann")
+        await sees(ann, "away")
+        bob.journal.clear()
+        ann.send_presence(pshow="dnd")
+        await saw(bob, ann, "busy")
+        bob.set_availability("busy")
+        await sees(ann, "dnd")
+        await chat(bob, ann, "after")
+        assert talks(bob, ann) == moved, "the conversation goes on in its dialog"
+        await pair.until_kept(one, watched=2, watching=2, conversations=2)
+
+        # A node whose SIP federation is stopped says so, and its people are told of by a refusal.
+        assert await pair.balancer.probe(one.ports["sip"]) == 200
+        one.command("utils", "service", "stop", "sip-federation")
+        assert await pair.balancer.probe(one.ports["sip"]) == 503
+        assert await pair.balancer.probe(two.ports["sip"]) == 200
+
+        for client in (ann, cid):
+            await bob.end(client.bare)
+            await bob.remove_contact(client.bare)
+            client.send_presence_subscription(pto=BOB, ptype="unsubscribe")
+        await pair.until_kept(two, watched=0, watching=0, conversations=0)
+        await asyncio.gather(ann.disconnect(), cid.disconnect())
+
+
+@pytest.mark.timeout(180)
+async def test_a_node_is_killed(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> None:
+    nats = own_nats()
+    nats.start()
+    async with running_pair(start_node, postgres_url, nats) as pair:
+        one, two, bob = pair.one, pair.two, pair.bob
+        ann, cid = await log_in(one, "ann"), await log_in(two, "cid")
+        for client in (ann, cid):
+            await befriend(pair, client)
+            await chat(bob, client, "at first")
+        conversation = talks(bob, ann)
+        await pair.until_kept(two, watched=2, watching=2, conversations=2)
+
+        # What ann wrote last is acknowledged to her, and not taken by the other side yet.
+        pair.pool.front_ends[0].faults.is_mute = True
+        ann.send_message(BOB, "the last words", mtype="chat")
+        await acknowledged(ann)
+        assert "the last words" not in [seen.text for seen in bob.journal.of(MessageSeen)]
+        one.kill()
+        killed = time.monotonic()
+        pair.pool.front_ends[0].faults.is_mute = False
+        bob.journal.clear()
+        await heard(bob, "the last words")
+        print(f"the last words came {time.monotonic() - killed:.1f} s after SIGKILL")
+
+        ann = await log_in(two, "ann")
+        await saw(bob, ann, "available")
+        await ann.saw_presence("available", BOB)
+        await chat(bob, ann, "afterwards")
+        assert talks(bob, ann) == conversation, "the conversation goes on in its dialog"
+        bob.set_availability("busy")
+        await sees(ann, "dnd")
+        await chat(bob, cid, "still")
+        assert not [one for one in bob.journal.of(ConversationSeen) if one.state != "opened"]
+        await pair.until_kept(two, watched=2, watching=2, conversations=2)
+
+        for client in (ann, cid):
+            await bob.end(client.bare)
+            await bob.remove_contact(client.bare)
+            client.send_presence_subscription(pto=BOB, ptype="unsubscribe")
+        await pair.until_kept(two, watched=0, watching=0, conversations=0)
+        await asyncio.gather(ann.disconnect(), cid.disconnect())
+        await pair.until_idle(two)
+
+
+async def acknowledged(client: SlixClient) -> None:
+    """Wait until the server has acknowledged all that the client has written (XEP-0198)."""
+    deadline = time.monotonic() + 5
+    while client.plugin["xep_0198"].unacked_queue:
+        assert time.monotonic() < deadline, "not acknowledged"
+        client.plugin["xep_0198"].request_ack()
+        await asyncio.sleep(0.1)
