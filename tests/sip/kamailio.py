@@ -11,7 +11,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 
 from tests.sip.sipp import HOST, free_port
@@ -40,11 +41,11 @@ modparam("usrloc", "db_mode", 0)
 modparam("registrar", "max_expires", 3600)
 modparam("presence", "db_url", "text://{tables}")
 modparam("presence_xml", "db_url", "text://{tables}")
+modparam("presence_xml", "integrated_xcap_server", 1)
 modparam("presence", "publ_cache", 2)
 # Not 0: Kamailio 5.6.3 breaks down when somebody watches who watches them, and watchers are in memory alone.
 modparam("presence", "subs_db_mode", 1)
 modparam("presence", "notifier_processes", 0)
-modparam("presence_xml", "force_active", 1)
 
 request_route {{
   if (!mf_process_maxfwd_header("20")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
@@ -76,6 +77,15 @@ route[RELAY] {{
 }}
 """
 
+RULES = """<?xml version="1.0" encoding="UTF-8"?>
+<cp:ruleset xmlns:cp="urn:ietf:params:xml:ns:common-policy" xmlns="urn:ietf:params:xml:ns:pres-rules">
+<cp:rule id="all"><cp:conditions><cp:identity><cp:many/></cp:identity></cp:conditions>
+<cp:actions><sub-handling>{handling}</sub-handling></cp:actions><cp:transformations/></cp:rule>
+</cp:ruleset>"""
+"""Who may watch somebody (RFC 5025); without a document every watcher waits."""
+PRES_RULES = 2
+"""Kamailio's number for such documents."""
+
 PARTNER = """  if ($rd == "{ours}" && $fd == "{theirs}") {{
     $du = "sip:{host}:{port};transport={transport}";
     route(RELAY);
@@ -84,13 +94,17 @@ PARTNER = """  if ($rd == "{ours}" && $fd == "{theirs}") {{
 
 
 class Kamailio:
-    """One process with a directory of its own. `domains`: what it serves, with the transport towards us."""
+    """One process with a directory of its own."""
 
-    def __init__(self, directory: Path, domains: Mapping[str, str], ours: str, our_port: int) -> None:
+    def __init__(
+        self, directory: Path, domains: Mapping[str, str], rules: Mapping[str, str], ours: str, our_port: int
+    ) -> None:
+        """`domains`: what it serves, with the transport towards us; `rules`: of its people, for watchers."""
         self.port = free_port()
         """UDP and TCP."""
         self._directory = directory
         self._domains = domains
+        self._rules = rules
         self._ours = ours
         self._our_port = our_port
         self._log = directory / "kamailio.log"
@@ -104,6 +118,8 @@ class Kamailio:
         tables.mkdir(parents=True, exist_ok=True)
         for name in USED:
             shutil.copy(TABLES / name, tables / name)
+        with (tables / "xcap").open("a") as rules:
+            rules.writelines(self._rows())
         configuration = self._directory / "kamailio.cfg"
         configuration.write_text(self._configuration(tables))
         command = [program, "-DD", "-E", "-m", "32", "-M", "4", "-f", str(configuration)]
@@ -149,6 +165,13 @@ class Kamailio:
             tables=tables,
             partners="".join(partners),
         )
+
+    def _rows(self) -> Iterator[str]:
+        numbers = count(1)
+        for domain in self._domains:
+            for user, handling in self._rules.items():
+                text = RULES.format(handling=handling).replace(":", "\\:").replace("\n", "\\n")
+                yield f"{next(numbers)}:{user}:{domain}:{text}:{PRES_RULES}:e:0:index:0\n"
 
     def _is_listening(self) -> bool:
         suffix = f":{self.port:04X} "

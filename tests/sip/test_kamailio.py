@@ -22,6 +22,8 @@ from ubiety.cli.client import Client as Console
 from ubiety.net.sip_pool import RETRY_SECONDS
 
 DOMAINS = {"example.com": "tcp", "example.net": "udp"}
+RULES = {"carol": "allow", "patient": "allow", "strict": "block", "polite": "polite-block"}
+"""Whom the people there let watch; who is not listed is asked."""
 OURS = "example.org"
 OPEN, CLOSED = "<basic>open</basic>", "<basic>closed</basic>"
 TEXT = "Grüße 😀, <b>&\nzweite Zeile"
@@ -36,7 +38,7 @@ class Pair:
     def __init__(self, directory: Path) -> None:
         self.node = Node(directory / "node", domain=OURS, environment={"UBIETY_SIP_PORT": "0"})
         self.node.start()
-        self.kamailio = Kamailio(directory / "kamailio", DOMAINS, OURS, self.node.ports["sip"])
+        self.kamailio = Kamailio(directory / "kamailio", DOMAINS, RULES, OURS, self.node.ports["sip"])
         self.kamailio.start()
         self.console = Console(self.node.data)
         self.console.post("acl.add", entry=HOST)
@@ -120,6 +122,27 @@ async def test_one_of_our_people_watches_somebody_there(pair: Pair, domain: str)
     await anna.saw_presence("unavailable", carol.address)
     anna.del_roster_item(carol.address)
     await carol.shown(watchers, 'state="full"', 'package="presence"/>')  # nobody
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+async def test_who_does_not_let_us_watch(pair: Pair, domain: str) -> None:
+    anna = await pair.anna()
+    names = ("shy", "polite", "strict")
+    phones = [await pair.carol(domain, name) for name in names]
+    for phone in phones:
+        await phone.publish("open")
+        anna.send_presence_subscription(pto=phone.address, ptype="subscribe")
+    shy, polite, strict = (phone.address for phone in phones)
+    await anna.saw_presence("unsubscribed", strict)
+    await anna.saw_presence("subscribed", polite)
+    await anna.settle()
+    assert not anna.has("presence_subscribed", lambda stanza: stanza["from"].bare == shy)
+    assert not anna.has("presence_available", lambda stanza: stanza["from"].domain == domain)
+    items = (await anna.fetch_roster())["roster"]["items"]
+    found = {str(jid): (item["subscription"], item["ask"]) for jid, item in items.items()}
+    assert found[shy] == ("none", "subscribe"), found
+    assert found[polite] == ("to", ""), found
+    assert found[strict] == ("none", ""), found
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
