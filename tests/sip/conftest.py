@@ -13,7 +13,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def federated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federated]:
     """A node for all tests that leave only accounts and routes behind."""
     made = Federated(tmp_path_factory.mktemp("federated"))

@@ -40,6 +40,11 @@ class Federated:
         self.console.post("acl.add", entry=HOST)
         self.console.post("tls_peer.add", subject=PEER)
 
+    def restart(self) -> None:
+        """Start it again where it was, after `node.kill()`."""
+        self.node.restart()
+        self.console = Console(self.node.data)
+
     def stop(self) -> None:
         """End the node."""
         self.node.stop()

@@ -7,7 +7,7 @@ import pytest
 from tests.harness.client import Client
 from tests.harness.tags import Tag
 from tests.sip.federated import Federated
-from tests.sip.sipp import answering, calling
+from tests.sip.sipp import answering, calling, run_sipp
 
 OPEN, CLOSED = r"<basic>open</basic>", r"<basic>closed</basic>"
 ROSTER = "jabber:iq:roster"
@@ -97,6 +97,39 @@ async def test_who_is_refused_sees_somebody_offline(federated: Federated, tmp_pa
         report = await sipp.report()
     assert report.successful == 1, report
     assert "<basic>open" not in report.messages
+
+
+async def test_a_lync_user_looks_once(federated: Federated, tmp_path: Path) -> None:
+    (anna,) = await federated.log_in()
+    keys = {"ours": anna.user, "theirs": "looker"}
+    report = await run_sipp("presence_fetched", federated.port, directory=tmp_path, keys=keys)
+    assert report.successful == 1, report
+
+
+async def test_somebody_who_is_watched_is_deleted(federated: Federated, tmp_path: Path) -> None:
+    (anna,) = await federated.log_in()
+    keys = {"ours": anna.user, "theirs": "watcher"}
+    async with calling("presence_deleted", federated.port, directory=tmp_path, keys=keys) as sipp:
+        await sipp.until("200 OK.*CSeq: 1[0-9]* NOTIFY")
+        federated.console.post("user.delete", userid=anna.user)
+        report = await sipp.report()
+    assert report.successful == 1, report
+
+
+@pytest.mark.parametrize(
+    ("event", "accept", "status"),
+    [
+        ("vnd-microsoft-roaming-contacts", "*/*", 489),
+        ("presence", "application/msrtc-event-categories+xml, text/xml+msrtc.pidf", 406),
+    ],
+)
+async def test_subscriptions_that_cannot_be_had(
+    federated: Federated, tmp_path: Path, event: str, accept: str, status: int
+) -> None:
+    (anna,) = await federated.log_in()
+    keys = {"ours": anna.user, "theirs": "watcher", "event": event, "accept": accept}
+    report = await run_sipp("subscribe_refused", federated.port, directory=tmp_path, keys=keys)
+    assert report.refusal == status, report
 
 
 async def test_one_of_our_people_adds_a_lync_user(federated: Federated, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ async def test_a_stranger_is_refused_with_the_reason_in_the_log(federated: Feder
     assert report.refusal == 403, report
     report = await run_sipp(
         "subscribe_refused", federated.port, directory=tmp_path, source=STRANGER, transport="udp",
-        keys={"ours": anna.user, "theirs": "mallory"},
+        keys={"ours": anna.user, "theirs": "mallory", "event": "presence", "accept": "*/*"},
     )  # fmt: skip
     assert report.refusal == 403, report
     assert federated.count("sip_untrusted") == before + 2
@@ -38,7 +38,7 @@ async def test_a_recipient_whom_nobody_knows(federated: Federated, tmp_path: Pat
     port = federated.route("unknown")
     async with answering("hop_unavailable", directory=tmp_path, port=port) as sipp:
         keys = {"ours": "unknown", "theirs": "bob", "user_agent": LYNC, "max_forwards": "69"}
-        keys |= {"type": "text/plain", "domain": "example.org", "max_forwards": "70"}
+        keys |= {"type": "text/plain", "domain": "example.org", "event": "presence", "accept": "*/*"}
         report = await run_sipp(f"{method}_refused", federated.port, directory=tmp_path, keys=keys)
         assert report.refusal == 404, report
         assert not (await sipp.stop()).messages, "it is never sent on, whatever the routes say"
