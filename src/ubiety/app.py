@@ -262,6 +262,7 @@ class Node:
             features.stream_feature,
             loop,
         )
+        self.border.stack.before_input = self.service.look_at_time
         self.member = self._make_member()
         self.border.gateway.is_well = lambda: self.member.sip_health.is_active
         self.border.gateway.may_pass_on = lambda: self.services.is_running(ROUTER)

@@ -432,11 +432,15 @@ class C2sService:
 
     # -- looking after ---------------------------------------------------------------------------------
 
+    def look_at_time(self) -> None:
+        """Stop to serve those who may be served no more, before anything is taken for them (design.md §1)."""
+        if monotonic() >= self.serves_until:
+            self.overdue()
+
     def _sweep(self) -> None:
         """Look after a share of the connections: all of them once a second, none of them for long."""
         self._sweeper = self.loop.call_later(SWEEP_SECONDS / SWEEP_SHARES, self._sweep)  # whatever happens
-        if monotonic() >= self.serves_until:
-            self.overdue()
+        self.look_at_time()
         self.now = now = self.loop.time()
         if not self._round:
             self._round = list(self._connections)

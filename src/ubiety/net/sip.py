@@ -106,6 +106,8 @@ class SipStack:
         """Told of everything; may be set later, before `start`."""
         self.on_flow_closed: Callable[[int], None] = lambda flow: None
         """Told of connections that are gone."""
+        self.before_input: Callable[[], None] = lambda: None
+        """Called before anything that came is looked at: whom this node may serve no more is let go first."""
         loop = asyncio.get_running_loop()
         self.resolver = resolver or Resolver(loop)
         self.trace = Trace(settings.get(TRACE_MESSAGES), wall_clock)
@@ -252,6 +254,7 @@ class SipStack:
 
     def received(self, message: Request | Response, peer: Peer) -> None:
         """A message came."""
+        self.before_input()
         if isinstance(message, Request):
             self._counters.sip_requests_in += 1
         else:

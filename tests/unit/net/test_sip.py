@@ -374,3 +374,11 @@ async def test_a_new_certificate_is_shown_to_new_connections(firm: Authority) ->
         async with running(NOWHERE, tls=theirs) as (client, user):
             assert await user.outcome(client.send(request(), hop)) == 200
             assert client.peers()[0]["names"] == ["new.example.org", "im.example.org"]
+
+
+async def test_the_time_is_looked_at_before_anything_is_taken() -> None:
+    looked: list[int] = []
+    async with running() as (ours, echo), running(NOWHERE) as (theirs, caller):
+        ours.before_input = lambda: looked.append(len(echo.requests))
+        assert await caller.outcome(theirs.send(request(), hop_to(ours))) == 200
+    assert looked[0] == 0
