@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from ubiety.conditions import StanzaError
+from ubiety.element import ElementError
 from ubiety.gateway import im_requests, im_stanzas
 from ubiety.gateway.deadlines import CallLater, Deadlines
 from ubiety.gateway.im_conversation import Conversation, Desk
@@ -163,9 +164,11 @@ class Conversations:
             return
         user = self._context.actors.get(person.address_id)
         session = user.sessions.get(sender.resource) if user is not None else None
-        if session is not None:
+        if session is not None and session.edge is not None and not session.congested:
             self._context.router.route(make_error(stanza, error))
-        else:  # errors are for who is there (RFC 6121 §8.5.2.2.1); this one must not be lost either
+        elif delivery.is_durable(
+            stanza
+        ):  # errors are for who is there (RFC 6121 §8.5.2.2.1); this one must not be lost either
             self._desk.deliver(im_stanzas.make_notice(stanza, self._token(), error))
 
     def _open(self, person: Person, remote: Jid) -> Conversation | None:
@@ -246,8 +249,8 @@ class Conversations:
 
     async def load(self, set_id: int) -> None:
         """Go on with the conversations of the people of a set. Raises StoreError."""
-        self._drop(lambda person: person.set_id == set_id)
         self._loaded.discard(set_id)
+        self._drop_conversations(lambda person: person.set_id == set_id)
         after = 0
         while page := await self._context.database.read(sip_dialogs.list_of_set, set_id, after, PAGE):
             after = page[-1].id
@@ -331,15 +334,18 @@ class Conversations:
         return [one for one in self._conversations.values() if is_theirs(one.person)]
 
     def _drop(self, is_theirs: Callable[[Person], bool]) -> None:
-        for conversation in self._of(is_theirs):
-            conversation.release()
-            self._forget(conversation)
+        self._drop_conversations(is_theirs)
         deferred, self._deferred = self._deferred, []
         for person, outgoing in deferred:
             if is_theirs(person):
                 outgoing.abandon()
             else:
                 self._deferred.append((person, outgoing))
+
+    def _drop_conversations(self, is_theirs: Callable[[Person], bool]) -> None:
+        for conversation in self._of(is_theirs):
+            conversation.release()
+            self._forget(conversation)
 
     def _forget(self, conversation: Conversation) -> None:
         key = (conversation.person.user_id, conversation.remote.bare)
@@ -369,19 +375,32 @@ class Conversations:
         deferred = [(person, one) for person, one in self._deferred if is_theirs(person)]
         self._deferred = [(person, one) for person, one in self._deferred if not is_theirs(person)]
         known = {one.number for _, one in deferred}
+        keys: set[tuple[str, str, str]] = set()
         for row in rows:
             person = self._context.homes.user(row.sender_id)
             if person is not None and row.number not in known:
-                self._restore_message(person, row)
+                self._restore_message(person, row, keys)
         for person, outgoing in deferred:
-            self._go_on(person, outgoing)
+            if self._is_repeat(outgoing.stanza):
+                outgoing.sent()
+            else:
+                self._go_on(person, outgoing)
 
-    def _restore_message(self, person: Person, row: OutgoingRow) -> None:
-        stanza = parse_stanza(row.stanza)
+    def _restore_message(self, person: Person, row: OutgoingRow, keys: set[tuple[str, str, str]]) -> None:
+        try:
+            stanza = parse_stanza(row.stanza)
+        except (ElementError, StanzaError) as error:
+            event("outgoing_message_unreadable", "error", number=row.number, reason=str(error))
+            return
         outgoing = Outgoing(self._context.ledger, self._fail, person.user_id, row.number, stanza)
         outgoing.is_committed = True
         if ORIGIN_ID in stanza.children:
-            self._repeats.add(_repeat_key(stanza))
+            key = _repeat_key(stanza)
+            if key in keys:  # a client's repeat, stored before it was known for one
+                outgoing.sent()
+                return
+            keys.add(key)
+            self._repeats.add(key)
         self._go_on(person, outgoing)
 
     def _go_on(self, person: Person, outgoing: Outgoing) -> None:

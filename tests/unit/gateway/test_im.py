@@ -412,6 +412,19 @@ async def test_long_conversations_keep_their_rows_within_reach(rig: ImRig) -> No
     assert row.record["local_cseq"] == 701
 
 
+async def test_whose_connection_is_lost_finds_a_notice(rig: ImRig) -> None:
+    ann, _ = await rig.people()
+    rig.theirs.is_deaf = True
+    ann.send(chat(BOB, "one"))
+    await rig.settle()
+    rig.ours.place.users.disconnect(ann.session)  # to be resumed, or not
+    await rig.advance(40)
+    phone = await rig.ours.place.sign_in("ann", "phone", presence=None)
+    phone.send("<presence/>")
+    (notice,) = await phone.bodies()
+    assert notice.endswith("> one")
+
+
 async def test_who_is_away_finds_a_notice(rig: ImRig) -> None:
     ann, _ = await rig.people()
     rig.theirs.is_deaf = True
@@ -452,9 +465,11 @@ async def test_new_messages_queue_behind_stored_ones(rig: ImRig) -> None:
     ann.send(chat(BOB, "two"))
     await rig.settle()
     assert await bob.bodies() == [] and rig.ours.conversations.waiting == 1
+    ann.send(chat(BOB, "three"))  # not on disk yet
     await rig.ours.conversations.load(1)
     await rig.settle()
-    assert await bob.bodies() == ["one", "two"]
+    assert await bob.bodies() == ["one", "two", "three"]
+    assert await ann.take("message") == []
     await assert_nothing_left(rig)
 
 

@@ -167,7 +167,8 @@ async def test_nothing_is_lost_unsaid(rig: ImRig, seed: int, is_udp: bool) -> No
     for writer, reader in (walk.writers, walk.writers[::-1]):
         assert set(reader.shown) | writer.errors >= set(writer.written), "lost without a word"
         assert set(reader.shown) <= set(writer.written)
-        numbers = first_showings(reader.shown)
+        # What was refused may come all the same, when its sender sends it again after a crash.
+        numbers = first_showings([name for name in reader.shown if name not in writer.errors])
         assert numbers == sorted(numbers), "out of order"
         for name in set(reader.shown):
             assert reader.shown.count(name) <= 1 + walk.kills
