@@ -35,6 +35,7 @@ RETRIES: Final[dict[int, Retry]] = {
     # Nobody there: in an organisation that is moving they may come.
     404: Retry.SLOWLY,
     410: Retry.SLOWLY,
+    482: Retry.SLOWLY,  # our request has come back: the other side has nobody of that name either
     484: Retry.SLOWLY,
     604: Retry.SLOWLY,
     # A nuisance of the moment.
