@@ -22,7 +22,8 @@ GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "docs" / "quickstart.md", ROOT / "docs" / "services.md", *GUIDES]
 BLOCK = re.compile(r"^```(?:sh)?[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`(ubiety [a-z][^`]*)`")
-SETTING = re.compile(r"`((?:api|archive|audit|c2s|ha|im|log|monitor|password|presence|roster)\.[a-z_]+)`")
+SECTIONS = "api|archive|audit|c2s|federation|ha|im|log|monitor|password|policy|presence|roster|sip"
+SETTING = re.compile(rf"`((?:{SECTIONS})\.[a-z_]+)`")
 METRIC = re.compile(r"`(ubiety_[a-z_]+)")
 EVENT = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")
 
@@ -39,7 +40,7 @@ def find_commands(page: Path) -> Iterator[list[str]]:
 
 def options_of(command: Any) -> set[str]:
     """The options that a command knows."""
-    return {"--help", *(name for option in command.params for name in option.opts)}
+    return {"--help", *(name for option in command.params for name in (*option.opts, *option.secondary_opts))}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
