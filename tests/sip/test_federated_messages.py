@@ -47,6 +47,23 @@ async def test_the_first_message_in_the_invite(federated: Federated, tmp_path: P
     await _message(anna, "bob-first@example.org", GREETING)
 
 
+async def test_a_trace_does_not_show_what_people_write(federated: Federated, tmp_path: Path) -> None:
+    (anna,) = await federated.log_in()
+    secret = base64.b64encode(b"a secret").decode()
+    keys = {"ours": anna.user, "theirs": "bob-secret", "first": secret}
+    report = await run_sipp("im_in_first", federated.port, directory=tmp_path, keys=keys)
+    assert report.successful == 1, report
+    page = {"domain": "example.org", "max_forwards": "70", "type": "text/plain", "text": "a secret too"}
+    report = await run_sipp("pager_in", federated.port, directory=tmp_path, keys={**keys, **page})
+    assert report.successful == 1, report
+    about = {"text": "bob-secret@example.org", "limit": 100}
+    shown = "".join(one["text"] for one in federated.console.get("sip.trace", **about)["messages"])
+    assert "INVITE sip:" in shown and "MESSAGE sip:" in shown
+    assert secret not in shown and "a secret too" not in shown
+    shown = "".join(one["text"] for one in federated.console.post("sip.trace_text", **about)["messages"])
+    assert secret in shown and "a secret too" in shown
+
+
 async def test_what_is_written_to_somebody_offline_is_kept(federated: Federated, tmp_path: Path) -> None:
     (name,) = federated.node.take_users(1)
     first = base64.b64encode(b"for later").decode()
