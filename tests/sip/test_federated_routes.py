@@ -34,3 +34,22 @@ async def test_three_next_hops(federated: Federated, tmp_path: Path) -> None:
                 await first.until("INVITE sip:fail-3")
             assert (await third.stop()).messages.count("INVITE sip:") == 2
     assert not [tag for tag in anna.wire.inbox if getattr(tag, "name", "") == "message"], anna.wire.inbox
+
+
+async def test_the_advanced_mode_sends_nothing_for_unknown_people(
+    federated: Federated, tmp_path: Path
+) -> None:
+    (anna,) = await federated.log_in()
+    port = federated.route("known-*")
+    federated.console.post("microsoft.add", addresses=["known-1@example.org"])
+    federated.console.post("federation.enable", mode="advanced")
+    try:
+        async with answering("hop_taken", directory=tmp_path, port=port, keys={"theirs": "known"}) as sipp:
+            anna.send("<message type='chat' to='known-2@example.org' id='x'><body>two</body></message>")
+            error = await anna.expect(lambda tag: tag.get("id") == "x")
+            assert error.condition() == "service-unavailable", error
+            anna.send("<message type='chat' to='known-1@example.org'><body>one</body></message>")
+            await sipp.until(TAKEN)
+            assert "known-2" not in (await sipp.stop()).messages
+    finally:
+        federated.console.post("federation.enable", mode="basic")
