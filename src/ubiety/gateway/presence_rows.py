@@ -6,6 +6,7 @@ not before the peer is answered: should the node die in between, the peer finds 
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection
@@ -17,6 +18,8 @@ from ubiety.telemetry import event
 
 RETRY_SECONDS = 2.0
 BATCH = 500
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 Sleep = Callable[[float], Coroutine[Any, Any, None]]
@@ -33,7 +36,8 @@ class Row:
     is_dropped: bool = False
     state: str = ""
     call_id: str = ""
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    """Until it has been written."""
     expires: float = 0.0
 
 
@@ -112,9 +116,13 @@ class Rows:
         gone = [row.id for row in batch if row.is_dropped and row.id is not None]
         changed = [_update(row.id, row) for row in batch if not row.is_dropped and row.id is not None]
         fresh = [row for row in batch if not row.is_dropped and row.id is None]
+        records = [(row, row.record) for row in batch]
         ids = await self._database.write(_write, gone, changed, [_fresh(row) for row in fresh])
         for row, id in zip(fresh, ids, strict=True):
             row.id = id
+        for row, record in records:
+            if row.record is record:  # else there is a newer one by now
+                row.record = NOTHING
 
 
 def _update(id: int, row: Row) -> rows.Update:

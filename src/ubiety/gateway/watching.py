@@ -73,7 +73,7 @@ class Watch:
     state: str = ASKED
     dialog: Dialog | None = None
     request: Request | None = None
-    """The SUBSCRIBE that was sent last."""
+    """The SUBSCRIBE that was sent last, until it has made a dialog and is answered."""
     shown: Composed | None = OFFLINE
     """What the person's clients were shown last; None: another node has done that."""
     status: int | None = None
@@ -314,6 +314,8 @@ class Watching:
             status = response.status
         except SipSyntaxError:
             expires, status = None, 502  # an answer that cannot be used is as good as none
+        if watch.dialog is not None:
+            watch.request = None
         retry_after = retry_after_of(response)
         outputs = watch.subscriber.answered(status, expires, retry_after, self._now())
         self._perform(watch, outputs)

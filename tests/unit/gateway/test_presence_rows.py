@@ -80,6 +80,22 @@ async def test_a_life(place: Place) -> None:
     assert await kept.stored() == []
 
 
+async def test_what_is_written_is_kept_no_longer(place: Place) -> None:
+    (ann,) = await place.people("ann")
+    kept = Kept(place)
+    row = Row(ann.user_id, "ysam@example.org", "in")
+    kept.put(row, "pending", 1.0)
+    await kept.stored()
+    assert not row.record
+    kept.put(row, "pending", 2.0)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    kept.put(row, "granted", 3.0)  # while the one before it is written
+    assert row.record
+    assert [(one.state, one.record) for one in await kept.stored()] == [("granted", {"dialog": {"n": 3.0}})]
+    assert not row.record
+
+
 async def test_one_that_is_over_before_it_was_written(place: Place) -> None:
     (ann,) = await place.people("ann")
     kept = Kept(place)
