@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from tests.harness.client import Client
 from tests.sip.federated import Federated
@@ -15,7 +16,7 @@ async def test_dialogs_outlive_the_node(federated: Federated, tmp_path: Path) ->
     bob = "bob-stays@example.org"
     port = federated.route("bob-stays", transport="udp")
     keys = {"ours": anna.user, "theirs": "bob-stays"}
-    calls = {"directory": tmp_path, "transport": "udp", "keys": keys}
+    calls: dict[str, Any] = {"directory": tmp_path, "transport": "udp", "keys": keys}
     async with (
         calling("presence_restart", federated.port, seconds=60, **calls) as watcher,
         calling("im_in_restart", federated.port, seconds=60, **calls) as writer,
