@@ -6,7 +6,7 @@ Below ``app.py``, which makes the node itself.
 import asyncio
 from collections.abc import Callable, Mapping
 from random import random
-from secrets import token_bytes, token_hex
+from secrets import token_bytes
 
 from ubiety.cluster.control import Hooks
 from ubiety.cluster.services import SIP_FEDERATION, SIP_PROXY
@@ -27,6 +27,7 @@ from ubiety.net.pacing import Backoff
 from ubiety.net.sip import SipStack, places_of
 from ubiety.net.sip_dns import Resolver
 from ubiety.net.sip_socket import in_uri, own_address
+from ubiety.net.sip_tokens import Tokens
 from ubiety.routing.homes import Person
 from ubiety.routing.links import Links
 from ubiety.routing.verdict import Verdict
@@ -47,10 +48,6 @@ ANYWHERE = "192.0.2.1"
 """An address of nobody: what is sent there leaves from our own address that most others see."""
 
 
-def _token() -> str:
-    return token_hex(8)
-
-
 class Border:
     """What speaks SIP. Made in the loop; the services start it. Implements ``routing.homes.Homed``."""
 
@@ -68,6 +65,7 @@ class Border:
         self._context = context
         self._sets: set[int] = set()
         self._probing: asyncio.Task[None] | None = None
+        self._token = token = Tokens()
         resolver = Resolver(loop)
         self.stack = SipStack(
             None,
@@ -76,6 +74,7 @@ class Border:
             context.counters,
             tls=sip_tls.of_node(certificates, config, context.settings),
             resolver=resolver,
+            token=token,
             expects=lambda hop, names: federation.value.trust.accepts(names),
         )
         name = Name(self._host, self._ports)
@@ -83,8 +82,8 @@ class Border:
         ways = StaticWays(federation, context.homes, context.settings, context.clock, name, why)
         relay = Relay(self.stack, context.spawn)
         sender = Sender(relay, ways)
-        presence = Presence(context, relay, sender, ways, loop.call_later, asyncio.sleep, _token, random)
-        presence.phones = Phones(context, federation, relay, sender, ways, loop.call_later, _token, random)
+        presence = Presence(context, relay, sender, ways, loop.call_later, asyncio.sleep, token, random)
+        presence.phones = Phones(context, federation, relay, sender, ways, loop.call_later, token, random)
         conversations = Conversations(
             context,
             relay,
@@ -93,7 +92,7 @@ class Border:
             deliver,
             loop.call_later,
             asyncio.sleep,
-            _token,
+            token,
             random,
         )
         self.gateway = Gateway(
@@ -105,7 +104,7 @@ class Border:
             presence,
             conversations,
             resolver.find_names,
-            _token,
+            token,
         )
         self.gateway.refusal = STOPPED
         self.stack.handler = self.gateway
@@ -119,9 +118,9 @@ class Border:
         loop = asyncio.get_running_loop()
         nonces = Nonces(token_bytes(NONCE_SECRET_BYTES))
         addresses, accounts = Backoff(free=10, most=60.0), Backoff(free=5, most=10.0)
-        doorman = Doorman(self._context, vault, nonces, addresses, accounts, _token)
+        doorman = Doorman(self._context, vault, nonces, addresses, accounts, self._token)
         clients = Clients(
-            self._context, users, self.stack, self._contact_of, doorman, loop.call_later, _token
+            self._context, users, self.stack, self._contact_of, doorman, loop.call_later, self._token
         )
         clients.home_of = home_of
         self.stack.on_flow_closed = clients.flow_closed

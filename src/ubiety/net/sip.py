@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from secrets import token_hex
 from typing import Any, Protocol
 
 from ubiety.config import Config, Listen
@@ -18,6 +17,7 @@ from ubiety.net.sip_pool import Expects, SipPool
 from ubiety.net.sip_settings import TRACE_MESSAGES, TRANSACTIONS
 from ubiety.net.sip_socket import in_uri, own_address
 from ubiety.net.sip_tls import SipTls
+from ubiety.net.sip_tokens import Tokens
 from ubiety.net.sip_trace import RECEIVED, SENT, Trace
 from ubiety.net.sip_udp import SipDatagrams
 from ubiety.net.sip_wire import shown_peer
@@ -98,7 +98,7 @@ class SipStack:
         resolver: Resolver | None = None,
         expects: Expects | None = None,
         timers: Timers | None = None,
-        token: Callable[[], str] = lambda: token_hex(8),
+        token: Callable[[], str] | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """`expects` judges the certificate of a hop that is only an address (see `SipPool`)."""
@@ -112,7 +112,9 @@ class SipStack:
         self.resolver = resolver or Resolver(loop)
         self.trace = Trace(settings.get(TRACE_MESSAGES), wall_clock)
         settings.watch(TRACE_MESSAGES, self.trace.resize)
-        self.agent = Agent(token, self._via_of, timers, max_transactions=settings.get(TRANSACTIONS))
+        self.agent = Agent(
+            token or Tokens(), self._via_of, timers, max_transactions=settings.get(TRANSACTIONS)
+        )
         self._loop = loop
         self._places = places
         self._settings = settings
