@@ -3,6 +3,8 @@
 import asyncio
 from collections import Counter
 
+import pytest
+
 from tests.faults.traffic import Recipient, Sender
 from tests.lab.shared_domain import BOB, lync, start_shared
 from tests.lab.two_pools import free_port
@@ -36,6 +38,7 @@ async def write_until_taken(client: Client, address: str, count: int) -> None:
             await asyncio.sleep(0.2)
 
 
+@pytest.mark.timeout(300)
 async def test_nothing_acknowledged_is_lost(start_node: NodeFactory) -> None:
     port = free_port()
     node = start_shared(start_node, port, "ann", "amy", "eve")
