@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ubiety.admin.context import Node
 from ubiety.admin.finding import FAILED, PASSED, WARNING, Finding
+from ubiety.cluster.services import SIP_FEDERATION, SIP_PROXY
 from ubiety.gateway.federation import Federation, FederationCopy, Stranger
 from ubiety.gateway.patterns import domain_of, reverse
 from ubiety.gateway.peers import ALL
@@ -24,6 +25,7 @@ async def inspect_federation(node: Node) -> list[Finding]:
     if not is_shared and not value.remote_domains and not value.routes and not value.entries:
         return []
     found = [
+        *inspect_services(node),
         *inspect_routes(value, node.domains, is_shared),
         *inspect_trust(value, node.ports),
         *inspect_certificate(node, is_shared),
@@ -37,6 +39,18 @@ async def inspect_federation(node: Node) -> list[Finding]:
             return found  # another check says so
         found += inspect_mode(node.settings.get(ROUTING_MODE), known, node.domains)
     return found
+
+
+def inspect_services(node: Node) -> Iterator[Finding]:
+    """Whether what carries requests runs on this node; a routing node needs only the proxy."""
+    for name, what in (
+        (SIP_PROXY, "nobody outside reaches us"),
+        (SIP_FEDERATION, "nothing is sent or taken"),
+    ):
+        service = node.services.find(name)
+        if service.decision.activated and not node.services.is_running(name):
+            cure = f"Run: ubiety utils service start {service.declared.aliases[0]}"
+            yield Finding("SIP services", FAILED, f"{name} does not run on this node: {what}.", cure)
 
 
 def inspect_routes(value: Federation, domains: Sequence[str], is_shared: bool) -> Iterator[Finding]:

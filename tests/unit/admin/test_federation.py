@@ -7,6 +7,7 @@ import pytest
 from tests.unit.admin.small_node import SmallNode, do, refused
 from ubiety.admin.inspect_federation import inspect_federation
 from ubiety.admin.rbac import Caller
+from ubiety.cluster.services import Kind
 from ubiety.gateway.settings import MICROSOFT, ROUTING_MODE
 from ubiety.jid import parse
 from ubiety.routing.homes import Person
@@ -225,6 +226,16 @@ async def test_a_federation_that_is_right_passes(node: SmallNode) -> None:
     await do(node, "route.add", **ROUTE | {"pattern": ".com.synergy.lync1"})
     await do(node, "acl.add", entry="lync1.synergy.com")
     await do(node, "tls_peer.add", subject="lync1.synergy.com")
+    found = await _found(node)
+    ((outcome, text, cure),) = found.pop("SIP certificate")
+    assert outcome == "warning" and "from the local authority" in text and "RSA" in cure
+    assert [(row[0], row[2]) for row in found["SIP services"]] == [
+        ("failed", "Run: ubiety utils service start sip-proxy"),
+        ("failed", "Run: ubiety utils service start sip-federation"),
+    ]
+    await node.services.open(1)
+    for kind in (Kind.NETWORK, Kind.FEATURE):
+        await node.services.start_wanted(kind)
     found = await _found(node)
     ((outcome, text, cure),) = found.pop("SIP certificate")
     assert outcome == "warning" and "from the local authority" in text and "RSA" in cure
