@@ -1,4 +1,4 @@
-"""A Kamailio process (Debian `kamailio`, `kamailio-presence-modules`): the SIP server of others.
+"""A Kamailio process (Debian `kamailio`, `-presence-modules`, `-tls-modules`): the SIP server of others.
 
 It serves one domain for each transport: what our side gets from the people of that domain comes over it.
 Its tables are copies of the empty ones that come with it, in the directory of the process.
@@ -12,16 +12,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from tests.sip.certificates import Identity
 from tests.sip.sipp import HOST, free_port
 
 TABLES = Path("/usr/share/kamailio/dbtext/kamailio")
 USED = ("version", "presentity", "active_watchers", "watchers", "xcap")
 MODULES = (
     "tm", "sl", "rr", "pv", "maxfwd", "siputils", "textops", "usrloc", "registrar", "db_text", "presence",
-    "presence_xml",
+    "presence_xml", "tls",
 )  # fmt: skip
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -34,10 +36,13 @@ tcp_children=1
 auto_aliases=no
 server_signature=no
 disable_core_dump=yes
+enable_tls=yes
 {listen}
 {aliases}
 {modules}
+modparam("tls", "config", "{tls}")
 modparam("usrloc", "db_mode", 0)
+modparam("usrloc", "use_domain", 1)
 modparam("registrar", "max_expires", 3600)
 modparam("presence", "db_url", "text://{tables}")
 modparam("presence_xml", "db_url", "text://{tables}")
@@ -77,6 +82,15 @@ route[RELAY] {{
 }}
 """
 
+TLS = """[{side}:default]
+method = TLSv1.2+
+verify_certificate = yes
+require_certificate = yes
+private_key = {key}
+certificate = {certificate}
+ca_list = {ca}
+"""
+
 RULES = """<?xml version="1.0" encoding="UTF-8"?>
 <cp:ruleset xmlns:cp="urn:ietf:params:xml:ns:common-policy" xmlns="urn:ietf:params:xml:ns:pres-rules">
 <cp:rule id="all"><cp:conditions><cp:identity><cp:many/></cp:identity></cp:conditions>
@@ -93,20 +107,37 @@ PARTNER = """  if ($rd == "{ours}" && $fd == "{theirs}") {{
 """
 
 
+@dataclass(frozen=True)
+class Ours:
+    """Our side: a domain, and its SIP ports by transport."""
+
+    domain: str
+    ports: Mapping[str, int]
+
+
 class Kamailio:
     """One process with a directory of its own."""
 
     def __init__(
-        self, directory: Path, domains: Mapping[str, str], rules: Mapping[str, str], ours: str, our_port: int
+        self,
+        directory: Path,
+        domains: Mapping[str, str],
+        rules: Mapping[str, str],
+        ours: Ours,
+        identity: Identity,
+        ca: Path,
     ) -> None:
         """`domains`: what it serves, with the transport towards us; `rules`: of its people, for watchers."""
         self.port = free_port()
         """UDP and TCP."""
+        self.tls_port = free_port()
+        """TLS: its peers must show a certificate of the authority."""
         self._directory = directory
         self._domains = domains
         self._rules = rules
         self._ours = ours
-        self._our_port = our_port
+        self._identity = identity
+        self._ca = ca
         self._log = directory / "kamailio.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -120,6 +151,7 @@ class Kamailio:
             shutil.copy(TABLES / name, tables / name)
         with (tables / "xcap").open("a") as rules:
             rules.writelines(self._rows())
+        (self._directory / "tls.cfg").write_text(self._tls())
         configuration = self._directory / "kamailio.cfg"
         configuration.write_text(self._configuration(tables))
         command = [program, "-DD", "-E", "-m", "32", "-M", "4", "-f", str(configuration)]
@@ -152,18 +184,28 @@ class Kamailio:
         return "\n".join(text.splitlines()[-lines:])
 
     def _configuration(self, tables: Path) -> str:
+        ours = self._ours
         partners = (
             PARTNER.format(
-                ours=self._ours, theirs=theirs, host=HOST, port=self._our_port, transport=transport
+                ours=ours.domain, theirs=theirs, host=HOST, port=ours.ports[transport], transport=transport
             )
             for theirs, transport in self._domains.items()
         )
+        listen = [("udp", self.port), ("tcp", self.port), ("tls", self.tls_port)]
         return CONFIGURATION.format(
-            listen="\n".join(f"listen={one}:{HOST}:{self.port}" for one in ("udp", "tcp")),
+            listen="\n".join(f"listen={one}:{HOST}:{port}" for one, port in listen),
             aliases="\n".join(f'alias="{one}"' for one in self._domains),
             modules="\n".join(f'loadmodule "{one}.so"' for one in MODULES),
+            tls=self._directory / "tls.cfg",
             tables=tables,
             partners="".join(partners),
+        )
+
+    def _tls(self) -> str:
+        identity = self._identity
+        return "".join(
+            TLS.format(side=side, key=identity.key, certificate=identity.certificate, ca=self._ca)
+            for side in ("server", "client")
         )
 
     def _rows(self) -> Iterator[str]:
@@ -174,8 +216,7 @@ class Kamailio:
                 yield f"{next(numbers)}:{user}:{domain}:{text}:{PRES_RULES}:e:0:index:0\n"
 
     def _is_listening(self) -> bool:
-        suffix = f":{self.port:04X} "
         return all(
-            any(suffix in line[:40] for line in Path("/proc/net", one).read_text().splitlines())
-            for one in ("tcp", "udp")
+            any(f":{port:04X} " in line[:40] for line in Path("/proc/net", one).read_text().splitlines())
+            for one, port in (("udp", self.port), ("tcp", self.port), ("tcp", self.tls_port))
         )

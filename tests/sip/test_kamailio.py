@@ -1,6 +1,6 @@
 """Another organisation's people behind Kamailio, an independent SIP presence server: presence and messages.
 
-Each test is run with a domain that is reached over TCP and with one over UDP.
+Each test is run with a domain that is reached over TCP, with one over UDP, and with one over mutual TLS.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ import pytest
 
 from tests.interop.slix import SlixClient
 from tests.node import Node
-from tests.sip.kamailio import Kamailio
+from tests.sip.certificates import Authority
+from tests.sip.kamailio import Kamailio, Ours
 from tests.sip.phone import Phone
 from tests.sip.sipp import HOST
 from ubiety.cli.client import Client as Console
 from ubiety.net.sip_pool import RETRY_SECONDS
 
-DOMAINS = {"example.com": "tcp", "example.net": "udp"}
+DOMAINS = {"example.com": "tcp", "example.net": "udp", "example.edu": "tls"}
+PHONES = DOMAINS | {"example.edu": "tcp"}
+"""What the phones of a domain speak with their own server."""
+PEER = "localhost"
+"""What Kamailio's certificate holds."""
 RULES = {"carol": "allow", "patient": "allow", "strict": "block", "polite": "polite-block"}
 """Whom the people there let watch; who is not listed is asked."""
 OURS = "example.org"
@@ -36,19 +41,24 @@ class Pair:
     """Our node and Kamailio, joined as the guide says (docs/guides/sip-interdomain.md)."""
 
     def __init__(self, directory: Path) -> None:
-        self.node = Node(directory / "node", domain=OURS, environment={"UBIETY_SIP_PORT": "0"})
+        firm = Authority(directory / "firm")
+        self.node = Node(directory / "node", domain=OURS, environment=_environment(firm))
         self.node.start()
-        self.kamailio = Kamailio(directory / "kamailio", DOMAINS, RULES, OURS, self.node.ports["sip"])
+        plain, secured = self.node.ports["sip"], self.node.ports["sip_tls_peer"]
+        ours = Ours(OURS, {"udp": plain, "tcp": plain, "tls": secured})
+        self.kamailio = Kamailio(directory / "kamailio", DOMAINS, RULES, ours, firm.issue(PEER), firm.ca)
         self.kamailio.start()
         self.console = Console(self.node.data)
         self.console.post("acl.add", entry=HOST)
+        self.console.post("tls_peer.add", subject=PEER)
         for domain, transport in DOMAINS.items():
             self.console.post("federation.add", domain=domain)
             pattern = "." + ".".join(reversed(domain.split(".")))
+            port = self.kamailio.tls_port if transport == "tls" else self.kamailio.port
+            host = PEER if transport == "tls" else HOST
             self.console.post(
-                "route.add", pattern=pattern, kind="domain", next_hop=HOST, port=self.kamailio.port,
-                transport=transport,
-            )  # fmt: skip
+                "route.add", pattern=pattern, kind="domain", next_hop=host, port=port, transport=transport
+            )
         self.made: list[SlixClient] = []
         self.phones: list[Phone] = []
 
@@ -73,7 +83,7 @@ class Pair:
 
     async def carol(self, domain: str, name: str) -> Phone:
         """One of their people, registered at Kamailio."""
-        phone = Phone(f"{name}@{domain}", (HOST, self.kamailio.port), DOMAINS[domain])
+        phone = Phone(f"{name}@{domain}", (HOST, self.kamailio.port), PHONES[domain])
         self.phones.append(phone)
         return await phone.start()
 
@@ -145,16 +155,19 @@ async def test_who_does_not_let_us_watch(pair: Pair, domain: str) -> None:
     assert found[strict] == ("none", ""), found
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-async def test_somebody_there_watches_one_of_our_people(pair: Pair, domain: str) -> None:
+async def test_somebody_there_watches_one_of_our_people(pair: Pair) -> None:
+    await asyncio.gather(*(_watch_from(pair, domain) for domain in DOMAINS))  # NOTIFYs are a second apart
+
+
+async def _watch_from(pair: Pair, domain: str) -> None:
     anna = await pair.anna()
     carol = await pair.carol(domain, "watcher")
     watch = await carol.watch(anna.bare)
     assert watch.answer is not None and watch.answer.status in (200, 202), watch.answer
-    assert f";transport={carol.transport}>" in watch.answer.get("contact"), watch.answer
+    assert f";transport={DOMAINS[domain]}>" in watch.answer.get("contact"), watch.answer
     shown = await carol.shown(watch, OPEN)
     assert f"sip:{anna.bare}" in shown.body, shown
-    assert shown.all("via")[-1].startswith(f"SIP/2.0/{carol.transport.upper()} "), (
+    assert shown.all("via")[-1].startswith(f"SIP/2.0/{DOMAINS[domain].upper()} "), (
         "not over what its dialog is"
     )
     anna.send_presence(pshow="dnd", pstatus="nicht stören")
@@ -210,7 +223,7 @@ async def test_messages_both_ways(pair: Pair, domain: str) -> None:
     await anna.saw("chatstate_composing", lambda stanza: stanza["from"].bare == carol.address)
     anna.send_message(carol.address, "long " * 500, mtype="chat")
     long = await carol.told("long " * 500)
-    assert long.all("via")[-1].startswith("SIP/2.0/TCP "), "RFC 3261 §18.1.1: too long for UDP"
+    assert not long.all("via")[-1].startswith("SIP/2.0/UDP "), "RFC 3261 §18.1.1: too long for UDP"
     assert pair.status()["conversations"] == 0
 
 
@@ -264,6 +277,17 @@ async def test_our_node_restarts(pair: Pair) -> None:
         await _seen(anna, carol, "", "before")
         await carol.publish("open", "away", "after")
         await _seen(anna, carol, "away", "after")
+
+
+def _environment(firm: Authority) -> dict[str, str]:
+    own = firm.issue(OURS, "localhost", HOST)
+    return {
+        "UBIETY_SIP_PORT": "0",
+        "UBIETY_SIP_TLS_PEER_PORT": "0",
+        "UBIETY_SIP_CA": str(firm.ca),
+        "UBIETY_CERTIFICATE": str(own.certificate),
+        "UBIETY_PRIVATE_KEY": str(own.key),
+    }
 
 
 async def _seen(client: SlixClient, phone: Phone, show: str, note: str = "") -> None:
