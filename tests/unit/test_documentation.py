@@ -23,7 +23,7 @@ PAGES = [ROOT / "README.md", ROOT / "docs" / "quickstart.md", ROOT / "docs" / "s
 BLOCK = re.compile(r"^```(?:sh)?[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`(ubiety [a-z][^`]*)`")
 SECTIONS = "api|archive|audit|c2s|federation|ha|im|log|monitor|password|policy|presence|roster|sip"
-SETTING = re.compile(rf"`((?:{SECTIONS})\.[a-z_]+)`")
+SETTING = re.compile(rf"`((?!presence\.winfo)(?:{SECTIONS})\.[a-z_]+)`")  # that is an event package of SIP
 METRIC = re.compile(r"`(ubiety_[a-z_]+)")
 EVENT = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")
 

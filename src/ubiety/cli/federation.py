@@ -51,7 +51,7 @@ def enable(
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """Share our domains with Microsoft servers (partitioned intradomain federation)."""
+    """Share our domains with Microsoft Lync or OCS."""
     found = client(data).post("federation.enable", mode=mode)
     _print(found, as_json)
     if not as_json:
@@ -70,7 +70,7 @@ def _say_next(found: dict[str, Any]) -> None:
 
 @app.command("disable")
 def disable(as_json: Json = False, data: Data = None) -> None:
-    """Share our domains with Microsoft servers no more."""
+    """Share our domains with Lync or OCS no more."""
     _print(client(data).post("federation.disable"), as_json)
 
 
@@ -117,7 +117,7 @@ def import_addresses(
     file: Annotated[Path, typer.Argument(help="A file with an address (or SIP URI) on each line.")],
     data: Data = None,
 ) -> None:
-    """Add all people of a file, for instance an export of msRTCSIP-PrimaryUserAddress."""
+    """Add the people of a file, one address a line."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
