@@ -205,10 +205,13 @@ async def calling(
     source: str = HOST,
     seconds: float = 20.0,
     keys: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> AsyncIterator[Sipp]:
     """A scenario that makes one call and is still at it: see `until` and `report`."""
     sipp = Sipp(scenario, directory, transport, None, source)
-    await sipp.start((HOST, port), calls=1, rate=50, seconds=seconds, keys=keys or {}, rows=(), options=())
+    await sipp.start(
+        (HOST, port), calls=1, rate=50, seconds=seconds, keys=keys or {}, rows=(), options=options
+    )
     try:
         yield sipp
     finally:

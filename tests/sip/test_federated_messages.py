@@ -98,6 +98,31 @@ async def test_one_of_our_people_writes_and_is_answered(federated: Federated, tm
     assert report.messages.count("Hello 😀") == 1
 
 
+@pytest.mark.parametrize("call_id", ["00-%u-%p@%s", "zz-%u-%p@%s"])
+async def test_both_call_at_once(federated: Federated, tmp_path: Path, call_id: str) -> None:
+    """Each message arrives once, in the dialog that stays: the one with the lower Call-ID."""
+    (anna,) = await federated.log_in()
+    name = f"bob-{call_id[:2]}"
+    port, bob = federated.route(name), f"{name}@example.org"
+    keys = {"ours": anna.user, "theirs": name}
+    options = ["-cid_str", call_id]
+    async with answering("im_crossing_out", directory=tmp_path, port=port, calls=1, keys=keys) as called:
+        anna.send(f"<message type='chat' to='{bob}'><body>from anna</body></message>")
+        await called.until("INVITE sip:")
+        async with calling(
+            "im_crossing_in", federated.port, directory=tmp_path, keys=keys, options=options
+        ) as caller:
+            await _message(anna, bob, "from the other side")
+            anna.send(f"<message type='chat' to='{bob}'><body>anna again</body></message>")
+            theirs_stays = call_id < "1"
+            await (caller if theirs_stays else called).until("\nanna again")
+            if theirs_stays:  # the caller of the other one hangs up at once
+                await called.until("200 OK.*BYE")
+            messages = "".join([(await one.stop()).messages for one in (called, caller)])
+    assert (messages.count("\nfrom anna"), messages.count("\nanna again")) == (1, 1), messages
+    assert not [tag for tag in anna.wire.inbox if isinstance(tag, Tag) and tag.get("type") == "error"]
+
+
 async def test_a_client_that_takes_the_first_message_from_the_invite(
     federated: Federated, tmp_path: Path
 ) -> None:
