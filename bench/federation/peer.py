@@ -67,7 +67,7 @@ class Counts:
     invites: int = 0
     messages: int = 0
     refused: dict[str, int] = field(default_factory=dict)
-    """Answers of the node that are no success, by method and status."""
+    """Answers of the node that are no success, by method and status, since the beginning."""
     arrivals: list[float] = field(default_factory=list)
     """When each request came, on the monotonic clock."""
 
@@ -128,8 +128,8 @@ class Peer:
             self._server.close()
 
     def reset(self) -> None:
-        """Count from zero."""
-        self.counts = Counts()
+        """Count from zero, but for what was refused."""
+        self.counts = Counts(refused=self.counts.refused)
 
     # -- what this side asks ---------------------------------------------------------------------------
 

@@ -105,8 +105,7 @@ class Play:
         opened = await self._measured("opened", self._open)
         to_sip = await self._measured("to_sip", self._write)
         to_xmpp = await self._measured("to_xmpp", self._speak)
-        await self._fleet.close()
-        await self._settle()
+        await self._leave()
         restarts = [await self._restart(rate) for rate in self._plan.rates]
         self._peer.stop()
         return Report(
@@ -217,6 +216,23 @@ class Play:
             await ended()
         await self._settle()
         return _cost(result, extra=self._peer.counts.notifies - len(self._peer.watchers)), result.seconds
+
+    async def _leave(self) -> None:
+        """Everybody signs out, and all watchers are told."""
+        left, done = set(self._peer.watchers), asyncio.Event()
+
+        def note(watcher: Watcher) -> None:
+            if b">closed<" in watcher.shown:
+                left.discard(f"in{watcher.number}")
+                if not left:
+                    done.set()
+
+        self._say("all sign out")
+        self._peer.on_watcher = note
+        await self._fleet.close()
+        await self._until(done, lambda: f"{len(left)} watchers were not told")
+        self._peer.on_watcher = lambda watcher: None
+        await self._settle()
 
     # -- messages --------------------------------------------------------------------------------------
 

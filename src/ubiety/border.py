@@ -43,6 +43,8 @@ from ubiety.users.service import Users
 STOPPED = "The SIP federation service of this node is stopped."
 NONCE_SECRET_BYTES = 32
 RETRY_SECONDS = 1.0
+ADDRESS_SECONDS = 10.0
+"""For which our own address is taken to stay as it is."""
 EVERYWHERE = ("0.0.0.0", "::")
 ANYWHERE = "192.0.2.1"
 """An address of nobody: what is sent there leaves from our own address that most others see."""
@@ -63,6 +65,10 @@ class Border:
         loop = asyncio.get_running_loop()
         self._config = config
         self._context = context
+        self._loop = loop
+        self._given_host = given_host(config)
+        self._own_host = ""
+        self._look_at = 0.0
         self._sets: set[int] = set()
         self._probing: asyncio.Task[None] | None = None
         self._token = token = Tokens()
@@ -134,11 +140,11 @@ class Border:
 
     def _host(self) -> str:
         """Return the name of the group of nodes, or our address, for Contact."""
-        config = self._config
-        if config.sip_name:
-            return split_port(config.sip_name)[0]
-        listened = next((host for host in config.hosts if host not in EVERYWHERE), "")
-        return in_uri(config.address or listened or own_address(ANYWHERE) or "127.0.0.1")
+        if not self._given_host and self._loop.time() >= self._look_at:
+            # Asking costs several system calls, and every NOTIFY has a Contact.
+            self._look_at = self._loop.time() + ADDRESS_SECONDS
+            self._own_host = in_uri(own_address(ANYWHERE) or "127.0.0.1")
+        return self._given_host or self._own_host
 
     def _ports(self) -> dict[str, int]:
         """Return the ports for Contact, by listener: ours, unless the group's name has one."""
@@ -159,7 +165,7 @@ class Border:
     async def _open(self) -> None:
         self.gateway.refusal = ""
         self._probing = asyncio.get_running_loop().create_task(self.gateway.run())
-        for set_id in self._context.homes.here:
+        for set_id in sorted(self._context.homes.here):
             await self.gateway.load(set_id)
 
     async def _close(self) -> None:
@@ -169,7 +175,7 @@ class Border:
             self._probing = None
         if self.gateway.clients is not None:
             self.gateway.clients.close()
-        for set_id in self._context.homes.here:
+        for set_id in sorted(self._context.homes.here):
             await self.gateway.hand_over(set_id)
 
     # -- routing.homes.Homed -----------------------------------------------------------------------
@@ -214,6 +220,14 @@ class Border:
     def deleted(self, person: Person) -> None:
         """A person is gone."""
         self.gateway.deleted(person)
+
+
+def given_host(config: Config) -> str:
+    """Return what Contact names by the configuration, as it stands in a URI; "": it is to be found."""
+    if config.sip_name:
+        return split_port(config.sip_name)[0]
+    listened = next((host for host in config.hosts if host not in EVERYWHERE), "")
+    return in_uri(config.address or listened)
 
 
 def split_port(name: str) -> tuple[str, int]:

@@ -6,6 +6,7 @@ hops, and the next one is tried, as a new transaction (RFC 3263 §4.3).
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from ubiety.conditions import StanzaError
@@ -19,6 +20,8 @@ from ubiety.sip.uri import SipUri, parse_uri
 
 UNAVAILABLE = 503
 TLS_PORT = 5061
+MOST_KNOWN = 2048
+"""Contacts of peers whose hops are remembered."""
 MAX_HOPS = 8
 """So many are tried for one request at most."""
 
@@ -152,10 +155,15 @@ def next_hop(dialog: Dialog, domain: str) -> Hop | None:
     none (RFC 3261 §19.1.1), and what was secret stays so.
     COMPAT: Microsoft's GRUUs name the person's domain.
     """
+    return _hop_of(dialog.next_uri, dialog.transport, domain)
+
+
+@lru_cache(MOST_KNOWN)
+def _hop_of(text: str, transport: str, domain: str) -> Hop | None:
     try:
-        uri = parse_uri(dialog.next_uri)
+        uri = parse_uri(text)
     except SipSyntaxError:
         return None
     if not isinstance(uri, SipUri) or uri.has("gruu") or uri.host.lower() == domain:
         return None
-    return hop_to(uri, "tls" if uri.port == TLS_PORT else dialog.transport)
+    return hop_to(uri, "tls" if uri.port == TLS_PORT else transport)

@@ -5,8 +5,9 @@ people of our own (`users.outsiders`); somebody who is denied is shown an offlin
 The permission outlives the dialogs: that a watcher goes away changes nothing in the person's roster.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from ubiety.conditions import StanzaError
@@ -14,10 +15,11 @@ from ubiety.gateway.addresses import sip_of
 from ubiety.gateway.deadlines import CallLater, Deadlines
 from ubiety.gateway.mapping import to_sip
 from ubiety.gateway.presence_rows import Row, Rows
-from ubiety.gateway.sending import Sender, hops_of, retry_after_of
+from ubiety.gateway.sending import Sender, hops_of, next_hop, retry_after_of
 from ubiety.gateway.stack import MARK, Stack, Ways
 from ubiety.gateway.statuses import status_of
 from ubiety.gateway.subscribe import Terms, judge
+from ubiety.gateway.window import Window
 from ubiety.jid import Jid
 from ubiety.presence.model import OFFLINE, Composed
 from ubiety.routing.homes import Person
@@ -35,6 +37,8 @@ from ubiety.users.outsiders import Standing, composed_of, glimpsed_by, seen_by, 
 
 PAUSE: Final = 1.0
 """The least time between two NOTIFYs of changes to one watcher, seconds (RFC 3856 §6.10 allows 5)."""
+MOST_UNDER_WAY: Final = 500
+"""NOTIFYs without an answer to one next hop; more wait, and a peer that is slow slows only its own."""
 MAX_DIALOGS: Final = 10
 """Subscriptions of one watcher to one person; of more the oldest ends."""
 BUSY_SECONDS: Final = 10
@@ -82,6 +86,7 @@ class Watchers:
         self._deadlines: Deadlines[Watcher] = Deadlines(self._now, call_later, self._tick)
         self._by_dialog: dict[tuple[str, str], Watcher] = {}
         self._by_pair: dict[tuple[int, str], list[Watcher]] = {}
+        self._window = Window(MOST_UNDER_WAY)
 
     def __len__(self) -> int:
         return len(self._by_dialog)
@@ -90,6 +95,11 @@ class Watchers:
     def timers(self) -> int:
         """How many of them wait for something to be due."""
         return len(self._deadlines)
+
+    @property
+    def waiting(self) -> int:
+        """How many NOTIFYs wait because too many to the same peer have no answer yet."""
+        return len(self._window)
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -297,11 +307,16 @@ class Watchers:
                 self._forget(watcher)
                 self._rows.drop(watcher.row)
             else:
-                self._notify(watcher, output)
+                place = next_hop(watcher.dialog, watcher.address.domain) or watcher.address.domain
+                is_last = isinstance(outputs[-1], Ended)
+                self._window.enter(place, partial(self._notify, watcher, output, place, is_last))
         if watcher.is_started and self._is_kept(watcher):
             self._deadlines.set(watcher, watcher.notifier.deadline())
 
-    def _notify(self, watcher: Watcher, order: Notify) -> None:
+    def _notify(self, watcher: Watcher, order: Notify, place: Hashable, is_last: bool) -> bool:
+        """Send a NOTIFY when its turn has come; False if it is not under way."""
+        if not is_last and not self._is_kept(watcher):
+            return False  # meanwhile another node serves the person
         request, watcher.dialog = watcher.dialog.request(
             "NOTIFY",
             contact=self._ways.contact(watcher.transport),
@@ -314,10 +329,19 @@ class Watchers:
             body=order.body or b"",
         )
         hops = hops_of(watcher.dialog, self._ways, watcher.person.jid, watcher.address)
+
+        def answered(response: Response | None) -> None:
+            try:
+                self._notified(watcher, response)
+            finally:
+                self._window.leave(place)
+
         try:
-            self._sender.send(request, hops, lambda response: self._notified(watcher, response))
+            self._sender.send(request, hops, answered)
         except StanzaError:
             self._notified(watcher, None)
+            return False
+        return True
 
     def _notified(self, watcher: Watcher, response: Response | None) -> None:
         if not self._is_kept(watcher):

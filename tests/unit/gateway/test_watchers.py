@@ -4,6 +4,7 @@ import pytest
 
 from tests.unit.gateway.rig import YSAM, Answer, Rig
 from tests.unit.users.place import DOMAIN, Client
+from ubiety.gateway import watchers
 from ubiety.jid import parse
 from ubiety.presence.model import State, Statement
 from ubiety.sip.message import Response
@@ -447,3 +448,28 @@ async def test_a_restart_is_no_storm(rig: Rig) -> None:
         counts.append(len(rig.theirs.take_noted()))
     assert sum(counts) == 60
     assert max(counts) <= 11
+
+
+async def test_a_slow_peer_is_sent_no_more_than_it_answers(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchers, "MOST_UNDER_WAY", 1)
+    rig = Rig(rig.place)
+    ann = await rig.place.sign_in("ann")
+    for name in ("ysam", "ybob", "ycat"):
+        rig.theirs.subscribe(ANN, sender=f"{name}@{DOMAIN}", call_id=name)
+        await rig.settle()
+    assert rig.theirs.take_noted() == [("active", "open")] * 3
+    held = rig.theirs.held = []
+    ann.send("<presence><show>away</show></presence>")
+    await rig.advance(2)
+    assert rig.theirs.take_noted() == [("active", "away")]
+    ann.send("<presence><show>dnd</show></presence>")
+    await rig.advance(2)
+    assert rig.theirs.take_noted() == []
+    for _ in range(6):
+        while held:
+            rig.theirs.answer(*held.pop())
+            await rig.settle()
+        await rig.advance(2)
+    told = rig.theirs.take_noted()
+    assert [word for _, word in told] == ["away", "away", "busy", "busy", "busy"]
+    assert rig.presence.watchers.waiting == 0
