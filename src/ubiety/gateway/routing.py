@@ -131,14 +131,24 @@ class _Walk:
         self._note(f"{question.domain} is one of our domains.")
         if question.is_ours:  # even if it went out from here: they have become ours meanwhile
             return self._deliver()
-        if question.is_returned:
+        if self._is_loop:
             self._note("The request went out from here and was sent back: a loop.")
         self._note(f"{question.recipient} is not one of our people.")
         self._note("What came from outside is never sent out again: that would be a loop.")
         reason = f"Nobody has the address {question.recipient} on either side."
-        if not question.is_returned:
+        if not self._is_loop:
             reason = f"{question.recipient} is not one of our people."
         return self._refuse(404, "item-not-found", reason)
+
+    @property
+    def _is_loop(self) -> bool:
+        """Whether the Microsoft side sent back what went out from here.
+
+        Nobody else can: our mark on a request of another organisation says that they run Ubiety too.
+        """
+        question, rules = self._question, self._rules
+        is_from_us = question.sender.rpartition("@")[2] in rules.domains
+        return question.is_returned and is_from_us and rules.is_shared
 
     def _judge_sender(self) -> Decision | None:
         """Only those may be named as sender who can be at the other end."""
@@ -149,7 +159,7 @@ class _Walk:
             return None
         if domain not in rules.domains:
             return self._refuse(403, "forbidden", f"{self._explain(domain)}.")
-        if question.is_returned:
+        if self._is_loop:
             return None
         if question.is_sender_ours:  # seed 000: a person is enabled on one of the two sides only
             return self._refuse(403, "forbidden", f"{question.sender} is one of our people and not outside.")

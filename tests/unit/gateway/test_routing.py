@@ -88,12 +88,17 @@ CASES = [
     # sent back by the Microsoft side
     Case(A, X, REFUSED, (), NOBODY, is_inbound=True, is_returned=True),
     Case(A, C, LOCAL, is_inbound=True, is_returned=True),
+    # nobody else can send back what is ours: whoever says so would speak for our people
+    Case(A, C, REFUSED, (), FORBIDDEN, is_inbound=True, is_returned=True, is_shared=False),
     # inbound from another organisation
     Case("pat@partner.example", A, LOCAL, is_inbound=True),
     Case("pat@partner.example", A, LOCAL, is_inbound=True, is_shared=False),
     Case("pat@partner.example", X, REFUSED, (), NOBODY, is_inbound=True),
     Case("pat@partner.example", "x@partner.example", REFUSED, (), NOBODY, is_inbound=True),
     Case("eve@elsewhere.example", A, REFUSED, (), FORBIDDEN, is_inbound=True),
+    # another organisation that runs Ubiety too
+    Case("pat@partner.example", A, LOCAL, is_inbound=True, is_returned=True),
+    Case("pat@partner.example", X, REFUSED, (), NOBODY, is_inbound=True, is_returned=True),
 ]
 
 
@@ -156,6 +161,12 @@ def test_the_steps_of_a_loop() -> None:
         "What came from outside is never sent out again: that would be a loop.",
         "Refused with SIP 404: Nobody has the address nobody@synergy.com on either side.",
     )
+
+
+def test_the_mark_of_another_organisation_is_no_loop() -> None:
+    decision = ask("pat@partner.example", X, is_inbound=True, is_returned=True)
+    assert decision.reason == "nobody@synergy.com is not one of our people."
+    assert not any("loop." in step for step in decision.steps[:3])
 
 
 def test_refusals_name_the_cure() -> None:
