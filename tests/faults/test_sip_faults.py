@@ -1,4 +1,4 @@
-"""The Microsoft side misbehaves, or our node is killed: nothing acknowledged is lost, and nothing is left behind.
+"""The Microsoft side misbehaves, or our node is killed: nothing acknowledged is lost, nothing is left behind.
 
 One node shares its domain with a simulated Lync pool, over mutual TLS.
 """
@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     made.node.stop()
 
 
+def _shows(show: str, presence: Any) -> bool:
+    return bool(presence["from"].bare == BOB and presence["show"] == show)
+
+
+def _is_shown(word: str, seen: PresenceSeen) -> bool:
+    return seen.shown.name == word
+
+
 class Two:
     """Ann on Ubiety, bob on the Lync side: they see each other and talk."""
 
@@ -161,13 +170,9 @@ class Two:
         for word, show in (("away", "away"), ("busy", "dnd")):
             self.bob.journal.clear()
             self.bob.set_availability(word)
-            await self.ann.saw(
-                "presence_available", lambda one, show=show: one["from"].bare == BOB and one["show"] == show
-            )
+            await self.ann.saw("presence_available", partial(_shows, show))
             self.ann.send_presence(pshow=show)
-            await self.bob.journal.wait(
-                PresenceSeen, lambda seen, word=word: seen.shown.name == word, seconds=10
-            )
+            await self.bob.journal.wait(PresenceSeen, partial(_is_shown, word), seconds=10)
 
     async def acknowledged(self) -> None:
         """Wait until ann's server has acknowledged all that she has written (XEP-0198)."""

@@ -110,11 +110,14 @@ class People:
                 if before is not None:
                     self._delete(before)
             else:
+                before = homes.user(person.user_id)
+                was_kept = before is not None and self._is_kept(before)
                 homes.put(person)
                 person = homes.at(address_id)
                 if person is not None and not self._is_kept(person):
                     self._context.sources.forget((person.user_id,))
-                    self._leave(person)
+                    if was_kept:
+                        self._leave(person)
             await self._follow(address_id, person)
         outsiders.come_home(self._context, new)
         self._arrive(arriving)

@@ -15,6 +15,7 @@ from ubiety.cluster.changes import Changes
 from ubiety.cluster.links import NodeLinks
 from ubiety.cluster.moving import Moving
 from ubiety.cluster.topology import TopologyCopy
+from ubiety.routing.homes import Movable
 from ubiety.store import changes, epochs, nodes, users
 from ubiety.store import domains as domain_rows
 from ubiety.store import settings as setting_rows
@@ -31,10 +32,11 @@ class ClusterNode:
         self.database = Database(url)
         self.place = Place(self.database)
         self.topology = TopologyCopy()
-        self.people = directory.People(self.place.context, self.place.users.forget, self.end_sessions)
-        self.moving = Moving(
-            self.place.context, self.place.users, self.people, self.end_sessions, self.topology
-        )
+        self.luggage: list[Movable] = []
+        """What goes with people besides their actors."""
+        context, users = self.place.context, self.place.users
+        self.people = directory.People(context, users.forget, self.end_sessions, self.luggage)
+        self.moving = Moving(context, users, self.people, self.end_sessions, self.topology, self.luggage)
         self._bus = bus
         self.links: NodeLinks | None = None
         self.changes: Changes

@@ -28,3 +28,10 @@ def test_why_clients_stay_away(facts: Facts, status: str, words: str) -> None:
     assert not health.is_active
     assert health.status == status
     assert words in health.reason
+
+
+def test_a_node_that_passes_requests_on_need_not_serve_anybody() -> None:
+    routing = WELL._replace(sets=(), passes_on=True)
+    assert judge(routing) == ACTIVE
+    assert judge(routing._replace(down=["Cisco SIP Proxy"])).status == "down"
+    assert judge(routing._replace(is_draining=True)).status == "draining"

@@ -8,12 +8,12 @@ from sqlalchemy import text
 from tests.unit.cluster.nodes import ClusterNode, add, cluster, until
 from tests.unit.users.place import DOMAIN, Client
 from ubiety.cluster.moving import RATE, Move
-from ubiety.routing.homes import NOBODY
+from ubiety.routing.homes import NOBODY, Person
 from ubiety.routing.links import NodeUnreachable
 from ubiety.routing.verdict import DELIVERED
 from ubiety.stanza import Stanza, parse_stanza
 from ubiety.store import epochs, messages, nodes, streams, users
-from ubiety.store.errors import Fenced
+from ubiety.store.errors import DatabaseUnavailable, Fenced
 
 
 async def _sign_in(node: ClusterNode, name: str, *, managed: bool = False) -> Client:
@@ -185,3 +185,70 @@ async def test_many_are_moved_at_a_pace(postgres_url: str) -> None:
         failing = [Move(moves[0].user_id, 9, alpha.id)]
         alpha.moving.start(failing)
         await until(lambda: alpha.moving.progress.failed == 1)
+
+
+class Luggage:
+    """Notes what becomes of what goes with people."""
+
+    def __init__(self, node: ClusterNode, *, is_stuck: bool = False) -> None:
+        self.seen: list[tuple[str, str, bool]] = []
+        """What, of whom, and whether the person was served here then."""
+        self._homes = node.place.context.homes
+        self._is_stuck = is_stuck
+        node.luggage.append(self)
+
+    def _note(self, what: str, person: Person) -> None:
+        self.seen.append((what, person.jid.local, self._homes.is_here(person)))
+
+    def arrived(self, person: Person) -> None:
+        """This node serves somebody from now on."""
+        self._note("arrived", person)
+
+    async def hand_over_person(self, person: Person) -> None:
+        """Make everything durable."""
+        self._note("hand over", person)
+        if self._is_stuck:
+            raise DatabaseUnavailable("no connection")
+
+    def left(self, person: Person) -> None:
+        """Another node serves somebody."""
+        self._note("left", person)
+
+    def deleted(self, person: Person) -> None:
+        """Somebody is gone."""
+        self._note("deleted", person)
+
+
+async def test_luggage_is_handed_over_before_and_taken_up_behind_the_move(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        ours, theirs = Luggage(alpha), Luggage(beta)
+        ada = await add(alpha, "ada", alpha.id)
+        await until(lambda: beta.set_of("ada") == alpha.id)
+        await beta.moving.move([Move(ada.id, alpha.id, beta.id)])
+        await until(lambda: theirs.seen)
+        assert theirs.seen == [("arrived", "ada", True)]
+        assert ours.seen[0] == ("hand over", "ada", False)  # nobody is served while being moved
+        assert {what for what, *_ in ours.seen[1:]} <= {"left"}
+
+
+async def test_luggage_of_who_stays_after_all_is_taken_up_again(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        luggage = Luggage(alpha, is_stuck=True)
+        ada = await add(alpha, "ada", alpha.id)
+        await until(lambda: alpha.set_of("ada") == alpha.id)
+        with pytest.raises(DatabaseUnavailable):
+            await alpha.moving.move([Move(ada.id, alpha.id, beta.id)])
+        assert luggage.seen == [("hand over", "ada", False), ("arrived", "ada", True)]
+        assert alpha.set_of("ada") == alpha.id
+
+
+async def test_luggage_of_who_is_deleted(postgres_url: str) -> None:
+    async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
+        ours, theirs = Luggage(alpha), Luggage(beta)
+        ada = await add(alpha, "ada", alpha.id)
+        await until(lambda: beta.set_of("ada") == alpha.id)
+        await alpha.database.write(users.delete, ada.id)
+        for node in (alpha, beta):
+            await node.people.refresh([ada.address_id])
+        assert [what for what, *_ in ours.seen] == ["deleted"]
+        assert theirs.seen == []
