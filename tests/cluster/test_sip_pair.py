@@ -29,6 +29,9 @@ BOB = f"bob@{DOMAIN}"
 SETTLE_SECONDS = 45.0
 """An INVITE is remembered for 32 seconds behind its answer (RFC 6026 §7.1)."""
 
+HOMING = ("sip-federation", "connection-manager", "authentication", "presence-engine")
+"""What a routing node does without (facts §5.1)."""
+
 MakeNats = Callable[..., Nats]
 
 
@@ -73,14 +76,16 @@ async def _until(look: Callable[[], dict[str, Any]], wanted: dict[str, Any], sec
 
 
 @asynccontextmanager
-async def running_pair(start_node: NodeFactory, database_url: str, nats: Nats) -> AsyncIterator[Pair]:
-    """Start everything and wire it as an administrator does."""
+async def running_pair(
+    start_node: NodeFactory, database_url: str, nats: Nats, *, is_routed: bool = False
+) -> AsyncIterator[Pair]:
+    """Start everything and wire it as an administrator does; `is_routed`: node 1 is a routing node."""
     front, lync = free_port(), free_port()
     about = {
         "UBIETY_BUS_URL": nats.url,
         "UBIETY_BUS_CA": str(nats.ca),
         "UBIETY_SIP_NAME": f"{GROUP}:{front}",
-        "UBIETY_GROUP": "pair",
+        **({} if is_routed else {"UBIETY_GROUP": "pair"}),
     }
     one, two = (
         start_node(
@@ -88,13 +93,16 @@ async def running_pair(start_node: NodeFactory, database_url: str, nats: Nats) -
         )
         for number in (1, 2)
     )
+    for service in HOMING if is_routed else ():
+        one.command("utils", "service", "deactivate", service)
     one.add_users("ann", "cid")
     console = Console(one.data)
     console.post("federation.enable")
     route = {"pattern": ".org.example", "next_hop": HOST, "port": lync, "transport": "tcp"}
     console.post("route.add", **route, kind="domain")
     console.post("acl.add", entry=HOST)
-    one.command("prg", "enable-ha", "pair")
+    if not is_routed:
+        one.command("prg", "enable-ha", "pair")
     balancer = Balancer([one.ports["sip"], two.ports["sip"]])
     await balancer.start(front)
     plan = {
@@ -260,3 +268,22 @@ async def acknowledged(client: SlixClient) -> None:
         assert time.monotonic() < deadline, "not acknowledged"
         client.plugin["xep_0198"].request_ack()
         await asyncio.sleep(0.1)
+
+
+@pytest.mark.timeout(180)
+async def test_a_routing_node(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> None:
+    nats = own_nats()
+    nats.start()
+    async with running_pair(start_node, postgres_url, nats, is_routed=True) as pair:
+        one, two, bob = pair.one, pair.two, pair.bob
+        shown = await asyncio.to_thread(Console(one.data).get, "assignment.show")
+        assert {one["node"]: one["people"] for one in shown["nodes"]} == {"node1": 0, "node2": 2}
+        assert [await pair.balancer.probe(node.ports["sip"]) for node in (one, two)] == [200, 200]
+        pair.balancer.ports.pop()  # the single route of the Microsoft side leads to the routing node
+        ann = await log_in(two, "ann")
+        await befriend(pair, ann)
+        await chat(bob, ann, "routed")
+        assert len(talks(bob, ann)) == 1
+        one.command("utils", "service", "stop", "router")
+        assert await pair.balancer.probe(one.ports["sip"]) == 503
+        await ann.disconnect()
