@@ -300,9 +300,11 @@ class Clients:
             self._unpublish(result.id)
         else:
             owner = self._publishers.setdefault(result.id, device)
-            owner.publications.add(result.id)
-            if presence is not None and presence != owner.published:
-                owner.published = presence
+            before = owner.published
+            if presence is not None:
+                owner.publications.pop(result.id, None)
+                owner.publications[result.id] = presence
+            if owner.published != before:
                 self.devices.show(owner)
         self._deadlines.set(PUBLICATIONS, self._publications.deadline())
 
@@ -310,9 +312,9 @@ class Clients:
         device = self._publishers.pop(id, None)
         if device is None:
             return
-        device.publications.discard(id)
-        device.published = None
-        if device.is_needed and not device.is_over:
+        before = device.published
+        device.publications.pop(id, None)
+        if device.is_needed and not device.is_over and device.published != before:
             self.devices.show(device)
         self.devices.settle(device)
 
@@ -322,7 +324,7 @@ class Clients:
         self._deadlines.set(PUBLICATIONS, self._publications.deadline())
 
     def _device_ended(self, device: Device) -> None:
-        ids, device.publications = device.publications, set()
+        ids, device.publications = device.publications, {}
         if ids:
             self._publications.forget(lambda _, id: id in ids)
             for id in ids:

@@ -57,8 +57,8 @@ class Device:
         self.call_id = ""
         self.cseq = 0
         self.expires_at = 0.0
-        self.published: SipPresence | None = None
-        self.publications: set[int] = set()
+        self.publications: dict[int, SipPresence] = {}
+        """What it has published, by the ids of its publications, the newest last."""
         self.watches = 0
         self.writing = 0
         """Messages that wait for their verdict."""
@@ -82,6 +82,11 @@ class Device:
         if self.contact is not None and self.peer.transport != "udp":
             port = self.contact.uri.port or port
         return Hop(self.peer.transport, self.peer.address, port)
+
+    @property
+    def published(self) -> SipPresence | None:
+        """What it shows; None: it has published nothing."""
+        return next(reversed(self.publications.values()), None)
 
     @property
     def target(self) -> str:

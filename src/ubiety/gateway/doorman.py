@@ -19,6 +19,8 @@ from ubiety.telemetry import event
 from ubiety.users.context import Context
 
 BUSY_SECONDS: Final = 10
+MD5_ALONE: Final = ("baresip v0.", "baresip v1.")
+"""COMPAT: baresip up to 1.x gives up when it is offered anything besides MD5 (against RFC 8760 §2.4)."""
 
 
 class Backoff(Protocol):
@@ -58,9 +60,12 @@ class Doorman:
     def challenge(self, request: Request, *, is_stale: bool = False) -> Response:
         """Return the 401 to a request: the algorithm that is preferred comes first (RFC 8760 §2.3)."""
         nonce = self._nonces.make(self._context.clock.monotonic(), self._token())
+        algorithms = self._algorithms()
+        if MD5 in algorithms and (request.headers.get("user-agent") or "").startswith(MD5_ALONE):
+            algorithms = (MD5,)
         asked = [
             ("WWW-Authenticate", digest.challenge(self.realm, nonce, algorithm, is_stale=is_stale))
-            for algorithm in self._algorithms()
+            for algorithm in algorithms
         ]
         return make_response(request, 401, to_tag=self._token(), headers=asked)
 

@@ -49,6 +49,9 @@ async def test_md5_is_offered_second_and_only_when_allowed(rig: ClientRig) -> No
     asked = (await phone.ask(request, authenticates=False)).headers.all("www-authenticate")
     assert [Challenge.parse(one).algorithm for one in asked] == [SHA_256, MD5]
     assert (await phone.register()).status == 200
+    baresip = request.replace(headers=request.headers.added("User-Agent", "baresip v1.0.0 (x86_64/linux)"))
+    alone = (await phone.ask(baresip, authenticates=False)).headers.all("www-authenticate")
+    assert [Challenge.parse(one).algorithm for one in alone] == [MD5]
     old = await rig.phone("bob", 2)  # whose password was set before MD5 was allowed
     old.algorithms = (MD5,)
     assert (await old.register()).status == 401
@@ -261,6 +264,20 @@ async def test_a_publication_ends_by_itself(rig: ClientRig) -> None:
     await rig.advance(61)
     assert (await bob.presences())[-1] == (presence.get("from"), "unavailable")
     assert rig.leftovers() == {"devices": 0, "watches": 0, "calls": 0, "held": 0}
+
+
+async def test_of_several_publications_the_newest_is_shown(rig: ClientRig) -> None:
+    phone = await rig.phone("ann", 1)
+    await phone.register()
+    first = await phone.publish(pidf.write(f"sip:{ANN}", SipPresence(False))[1], expires=60)
+    session = rig.clients.devices.on(1)[0].session
+    assert first.status == 200 and not session.available
+    second = await phone.publish(BUSY, expires=600)
+    assert session.available and b"dnd" in session.presence_tail
+    await rig.advance(61)  # the first one ends
+    assert b"dnd" in session.presence_tail
+    await phone.publish(b"", etag=second.headers.get("sip-etag") or "", expires=0)
+    assert session.available and b"dnd" not in session.presence_tail
 
 
 async def test_what_is_no_presence_is_refused(rig: ClientRig) -> None:
