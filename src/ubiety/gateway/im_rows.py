@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from ubiety.store import sip_dialogs
 from ubiety.store.database import Database
-from ubiety.store.errors import StoreError
+from ubiety.store.errors import Conflict, DataRefused, Fenced, StoreError
 from ubiety.telemetry import event
 
 RETRY_SECONDS: Final = 2.0
@@ -90,9 +89,9 @@ class DialogRows:
         for row in batch:
             del self._dirty[row]
         try:
-            await self._database.write(_write, batch)
-        except IntegrityError:
-            for row in batch:  # somebody was deleted meanwhile: each row stands for itself
+            await self._write(batch)
+        except (Conflict, DataRefused, Fenced):
+            for row in batch:  # somebody was deleted or moved away meanwhile: each row stands for itself
                 await self._write_alone(row)
         except StoreError:
             for row in batch:
@@ -101,17 +100,35 @@ class DialogRows:
 
     async def _write_alone(self, row: Row) -> None:
         try:
-            await self._database.write(_write, [row])
-        except IntegrityError as error:
-            event("sip_dialog_dropped", "warning", user_id=row.user_id, reason=str(error.orig))
+            await self._write([row])
+        except (Conflict, DataRefused, Fenced) as error:
+            event("sip_dialog_dropped", "warning", user_id=row.user_id, reason=str(error))
+
+    async def _write(self, batch: list[Row]) -> None:
+        gone = [row.id for row in batch if row.is_dropped and row.id is not None]
+        changed = [(row.id, *_values(row)) for row in batch if not row.is_dropped and row.id is not None]
+        fresh = [row for row in batch if not row.is_dropped and row.id is None]
+        about = [(row.user_id, row.peer, *_values(row)) for row in fresh]
+        ids = await self._database.write(_write, gone, changed, about)
+        for row, id in zip(fresh, ids, strict=True):
+            row.id = id
 
 
-def _write(conn: Connection, batch: list[Row]) -> None:
-    for row in batch:
-        if row.is_dropped:
-            if row.id is not None:
-                sip_dialogs.delete(conn, row.id)
-        elif row.id is None:
-            row.id = sip_dialogs.add(conn, row.user_id, row.peer, row.call_id, row.record, row.updated)
-        else:
-            sip_dialogs.update(conn, row.id, row.call_id, row.record, row.updated)
+Values = tuple[str, Mapping[str, Any], float]
+
+
+def _values(row: Row) -> Values:
+    return row.call_id, row.record, row.updated
+
+
+def _write(
+    conn: Connection,
+    gone: list[int],
+    changed: list[tuple[int, str, Mapping[str, Any], float]],
+    fresh: list[tuple[int, str, str, Mapping[str, Any], float]],
+) -> list[int]:
+    for id in gone:
+        sip_dialogs.delete(conn, id)
+    for values in changed:
+        sip_dialogs.update(conn, *values)
+    return [sip_dialogs.add(conn, *one) for one in fresh]
