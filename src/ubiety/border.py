@@ -69,9 +69,8 @@ class Border:
         self._given_host = given_host(config)
         self._own_host = ""
         self._look_at = 0.0
-        self._sets: set[int] = set()
         self._probing: asyncio.Task[None] | None = None
-        self._token = token = Tokens()
+        self._token = Tokens()
         resolver = Resolver(loop)
         self.stack = SipStack(
             None,
@@ -80,28 +79,27 @@ class Border:
             context.counters,
             tls=sip_tls.of_node(certificates, config, context.settings),
             resolver=resolver,
-            token=token,
+            token=self._token,
             expects=lambda hop, names: federation.value.trust.accepts(names),
         )
+        self.gateway = self._make_gateway(federation, resolver, deliver)
+        self.gateway.refusal = STOPPED
+        self.stack.handler = self.gateway
+        context.outside = self.gateway
+
+    def _make_gateway(
+        self, federation: FederationCopy, resolver: Resolver, deliver: Callable[[Stanza], Verdict]
+    ) -> Gateway:
+        context, token, later, sleep = self._context, self._token, self._loop.call_later, asyncio.sleep
         name = Name(self._host, self._ports)
         why = self.stack.why_unreachable
         ways = StaticWays(federation, context.homes, context.settings, context.clock, name, why)
         relay = Relay(self.stack, context.spawn)
         sender = Sender(relay, ways)
-        presence = Presence(context, relay, sender, ways, loop.call_later, asyncio.sleep, token, random)
-        presence.phones = Phones(context, federation, relay, sender, ways, loop.call_later, token, random)
-        conversations = Conversations(
-            context,
-            relay,
-            sender,
-            ways,
-            deliver,
-            loop.call_later,
-            asyncio.sleep,
-            token,
-            random,
-        )
-        self.gateway = Gateway(
+        presence = Presence(context, relay, sender, ways, later, sleep, token, random)
+        presence.phones = Phones(context, federation, relay, sender, ways, later, token, random)
+        conversations = Conversations(context, relay, sender, ways, deliver, later, sleep, token, random)
+        return Gateway(
             context,
             federation,
             ways,
@@ -112,9 +110,6 @@ class Border:
             resolver.find_names,
             token,
         )
-        self.gateway.refusal = STOPPED
-        self.stack.handler = self.gateway
-        context.outside = self.gateway
 
     def admit(self, users: Users, vault: Vault, home_of: Callable[[Person, Peer], str]) -> None:
         """Let people sign in with SIP clients, where a setting allows it.
