@@ -32,7 +32,6 @@ from ubiety.cluster.health import Health
 from ubiety.cluster.monitor import DataMonitor, wait_for_database
 from ubiety.cluster.moving import Moving
 from ubiety.cluster.recovery import Recovery
-from ubiety.cluster.services import ROUTER
 from ubiety.cluster.topology import Topology, TopologyCopy
 from ubiety.conditions import StanzaError
 from ubiety.config import Config
@@ -265,7 +264,6 @@ class Node:
         self.border.stack.before_input = self.service.look_at_time
         self.member = self._make_member()
         self.border.gateway.is_well = lambda: self.member.sip_health.is_active
-        self.border.gateway.may_pass_on = lambda: self.services.is_running(ROUTER)
         self.drain = Drain(self.service, self._listeners, self.member.hand_over, self._spawn)
         if self._bus is not None:
             self._join(self._bus.links)

@@ -12,6 +12,7 @@ from ubiety.gateway.clients import Clients
 from ubiety.gateway.federation import FederationCopy
 from ubiety.gateway.im import Conversations
 from ubiety.gateway.peers import NamesNeeded, NotTrusted
+from ubiety.gateway.peers import Verdict as Judged
 from ubiety.gateway.presence import Presence
 from ubiety.gateway.relay import Relay, unserved
 from ubiety.gateway.routing import Action, Decision, Question
@@ -32,6 +33,8 @@ from ubiety.users.actor import User
 from ubiety.users.context import Context
 
 ALLOWED = "INVITE, ACK, CANCEL, BYE, MESSAGE, INFO, SUBSCRIBE, NOTIFY, PUBLISH, OPTIONS"
+NAMING = ("SUBSCRIBE", "INVITE", "MESSAGE", "OPTIONS")
+"""What names a sender; later requests are taken as those of their dialog."""
 BUSY_SECONDS = "30"
 
 
@@ -59,8 +62,6 @@ class Gateway:
         """SIP clients of our people."""
         self.is_well: Callable[[], bool] = lambda: True
         """Whether a load balancer may send requests here."""
-        self.may_pass_on: Callable[[], bool] = lambda: True
-        """Whether requests for the people of other nodes are passed on to them."""
         self._context = context
         self._federation = federation
         self._ways = ways
@@ -112,7 +113,7 @@ class Gateway:
         if self.clients is not None and self.clients.claims(request, peer):
             self._take_of_client(key, request, peer, self.clients)
             return
-        verdict = self._federation.value.trust.judge(peer, None)
+        verdict = self._judge(request, peer, None)
         if isinstance(verdict, NamesNeeded):
             self._context.spawn(self._take_by_name(key, request, peer))
         elif isinstance(verdict, NotTrusted):
@@ -161,8 +162,15 @@ class Gateway:
         else:
             self._refuse(key, request, 503, self.refusal or "This node is not ready.")
 
+    def _judge(self, request: Request, peer: Peer, names: Sequence[str] | None) -> Judged:
+        """Tell whether a peer may send a request, and name the sender whom it names."""
+        trust = self._federation.value.trust
+        if request.method == "PUBLISH" and not request.to.tag:
+            return trust.judge_publisher(peer, names)
+        return trust.judge(peer, names, _claimed(request))
+
     async def _take_by_name(self, key: int, request: Request, peer: Peer) -> None:
-        verdict = self._federation.value.trust.judge(peer, await self._names_of(peer.address))
+        verdict = self._judge(request, peer, await self._names_of(peer.address))
         if isinstance(verdict, NotTrusted):
             self._turn_away(key, request, peer, verdict)
         else:
@@ -175,7 +183,9 @@ class Gateway:
             clients.take(key, request, peer)
 
     def _turn_away(self, key: int, request: Request, peer: Peer, verdict: NotTrusted) -> None:
-        clients = self.clients if self.clients is not None and self.clients.challenges(request) else None
+        clients = self.clients if verdict.is_stranger else None
+        if clients is not None and not clients.challenges(request):
+            clients = None
         self._context.counters.sip_untrusted += 1
         event(
             "sip_peer_refused" if clients is None else "sip_peer_challenged",
@@ -188,14 +198,14 @@ class Gateway:
         if clients is not None:
             self._take_of_client(key, request, peer, clients)  # which must prove to be one
             return
-        self._refuse(key, request, 403, "The access control list does not have this peer.")
+        self._refuse(key, request, 403, verdict.told)
 
     # -- for whom ----------------------------------------------------------------------------------
 
     def _take(self, key: int, request: Request, peer: Peer) -> None:
         if request.to.tag:
             self._take_in_dialog(key, request, peer)
-        elif request.method in ("SUBSCRIBE", "INVITE", "MESSAGE", "OPTIONS"):
+        elif request.method in NAMING:
             self._take_new(key, request, peer)
         elif request.method == "PUBLISH":
             self._take_published(key, request, peer)
@@ -215,10 +225,8 @@ class Gateway:
             self._refuse(key, request, 503, self.refusal)
         elif node_id is None or key < 0:  # nobody serves them now; or another node had thought that we do
             self._stack.respond(key, unserved(request))
-        elif self.may_pass_on():
+        else:  # also by a node that asks for no more: connections that there are live on for hours
             self.relay.pass_on(key, request, peer, node_id)
-        else:
-            self._refuse(key, request, 503, "This node passes nothing on now.")
         return False
 
     def _take_in_dialog(self, key: int, request: Request, peer: Peer) -> None:
@@ -278,7 +286,7 @@ class Gateway:
             self._probed(key, request)
 
     def _take_published(self, key: int, request: Request, peer: Peer) -> None:
-        """Take what a phone system says of a line: who sends it is not asked, only that it is trusted."""
+        """Take what a phone system says of a line: whom it names as the sender is not asked."""
         try:
             person = self._context.homes.find(jid_of(request.target).bare)
         except (NoAddress, SipSyntaxError) as error:
@@ -386,6 +394,16 @@ class Gateway:
             headers=(("User-Agent", MARK), ("Accept", "application/sdp")),
         )
         self._sender.send(request, [hop], lambda response: None)
+
+
+def _claimed(request: Request) -> str | None:
+    """Return the domain of the person whom a request names as its sender, if that counts."""
+    if request.to.tag or request.method not in NAMING:
+        return None
+    try:
+        return jid_of(request.from_.uri).domain
+    except (NoAddress, SipSyntaxError):
+        return None  # which is refused as such
 
 
 def _has_user(request: Request) -> bool:

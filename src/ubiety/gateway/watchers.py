@@ -41,6 +41,8 @@ MOST_UNDER_WAY: Final = 500
 """NOTIFYs without an answer to one next hop; more wait, and a peer that is slow slows only its own."""
 MAX_DIALOGS: Final = 10
 """Subscriptions of one watcher to one person; of more the oldest ends."""
+COUNTS_BEHIND: Final = 500
+"""So many NOTIFYs are sent before a row is written again; `Dialog.jumped` leaps further."""
 BUSY_SECONDS: Final = 10
 """What a watcher is told to wait while the database does not answer."""
 
@@ -328,6 +330,9 @@ class Watchers:
             content_type=order.content_type,
             body=order.body or b"",
         )
+        written = watcher.row.record.get("dialog", {}).get("local_cseq", 0)
+        if watcher.dialog.local_cseq - written >= COUNTS_BEHIND and self._is_kept(watcher):
+            self._put(watcher, watcher.notifier.expires_at - self._now())
         hops = hops_of(watcher.dialog, self._ways, watcher.person.jid, watcher.address)
 
         def answered(response: Response | None) -> None:
