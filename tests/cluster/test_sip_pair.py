@@ -260,6 +260,30 @@ async def test_a_node_is_killed(start_node: NodeFactory, postgres_url: str, own_
         await pair.until_idle(two)
 
 
+@pytest.mark.timeout(180)
+async def test_over_and_back(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> None:
+    nats = own_nats()
+    nats.start()
+    async with running_pair(start_node, postgres_url, nats) as pair:
+        one, two, bob = pair.one, pair.two, pair.bob
+        ann = await log_in(one, "ann")
+        await befriend(pair, ann)
+        await chat(bob, ann, "at home")
+        conversation = talks(bob, ann)
+        for order, node, home in (("failover", one, two), ("fallback", two, one)):
+            await asyncio.to_thread(node.command, "utils", "ha", order, "node1")
+            await saw(bob, ann, "offline", 20)  # of those who are handed over
+            bob.journal.clear()
+            ann = await log_in(home, "ann")
+            await chat(bob, ann, order)
+            ann.send_presence(pshow="dnd")
+            await saw(bob, ann, "busy")
+            bob.set_availability("away" if home is two else "busy")
+            await sees(ann, "away" if home is two else "dnd")
+            assert talks(bob, ann) == conversation
+            await pair.until_kept(home, watched=1, watching=1, conversations=1)
+
+
 async def acknowledged(client: SlixClient) -> None:
     """Wait until the server has acknowledged all that the client has written (XEP-0198)."""
     deadline = time.monotonic() + 5
