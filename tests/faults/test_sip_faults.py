@@ -216,6 +216,8 @@ async def two(shared: Shared) -> AsyncIterator[Two]:
 async def test_our_node_is_killed(shared: Shared) -> None:
     async with two(shared) as both:
         talks = both.talks
+        [absent] = await asyncio.to_thread(shared.node.take_users, 1)
+        assert await both.bob.send(f"{absent}@{DOMAIN}", "for later") == 200
         both.faults.is_mute = True
         for number in range(5):
             both.write(f"stored {number}")
@@ -230,6 +232,10 @@ async def test_our_node_is_killed(shared: Shared) -> None:
         both.ann = await SlixClient(shared.node.place, both.ann.boundjid.user).start()
         await both.chat("after the crash")
         await both.see()
+        late = await SlixClient(shared.node.place, absent).start()
+        await late.saw_message("for later")
+        await late.disconnect()
+        await both.bob.end(f"{absent}@{DOMAIN}")
         assert both.talks == talks, "the conversation goes on in its dialog"
 
 
