@@ -90,7 +90,9 @@ class Counters:
     sip_messages_out: int = counter("", "Messages of people here that the other side has taken.")
     sip_messages_failed: int = counter("", "Messages of people here that the other side did not take.")
     sip_malformed: int = counter("", "What came for SIP and is no SIP message.")
-    sip_untrusted: int = counter("", "SIP requests refused because the peer is not trusted.")
+    sip_untrusted: int = counter(
+        "", "SIP requests refused because the peer is not trusted, or not with them."
+    )
     sip_dropped: int = counter("", "SIP datagrams dropped unread: too many from one address.")
     bus_messages_in: int = counter("", "Bus messages received from other nodes.")
     bus_messages_out: int = counter("", "Bus messages sent to other nodes.")

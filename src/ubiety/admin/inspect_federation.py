@@ -28,6 +28,7 @@ async def inspect_federation(node: Node) -> list[Finding]:
         *inspect_services(node),
         *inspect_routes(value, node.domains, is_shared),
         *inspect_trust(value, node.ports),
+        *inspect_claims(value, node.domains),
         *inspect_certificate(node, is_shared),
         *inspect_hops(federation),
         *inspect_strangers(federation.strangers(), node.domains),
@@ -123,7 +124,7 @@ def inspect_trust(value: Federation, ports: Iterable[str]) -> Iterator[Finding]:
         yield Finding(
             check, FAILED, "The access control list is empty: all requests from outside are refused.", cure
         )
-    elif any(one.kind == ALL for one in value.entries):
+    elif any(one.kind == ALL and not one.domains for one in value.entries):
         cure = "Trust single servers instead: ubiety acl add HOST, then ubiety acl delete all"
         text = "Whoever reaches the SIP port may write to our people in anybody's name."
         yield Finding(check, WARNING, text, cure)
@@ -135,6 +136,22 @@ def inspect_trust(value: Federation, ports: Iterable[str]) -> Iterator[Finding]:
     elif listening and value.entries and not any(one.kind == ALL for one in value.entries):
         words = "One entry says" if len(value.entries) == 1 else f"{len(value.entries)} entries say"
         yield Finding(check, PASSED, f"{words} whose requests are taken.")
+
+
+def inspect_claims(value: Federation, domains: Sequence[str]) -> Iterator[Finding]:
+    """Whether trusted peers may speak for those people only whose servers they are."""
+    check, known = "trusted peers", {*domains, *value.remote_domains}
+    loose = [one for one in value.entries if not one.domains and one.kind != ALL]
+    if value.remote_domains and loose:
+        words = ", ".join(one.typed for one in loose[:SHOWN]) + (" ..." if len(loose) > SHOWN else "")
+        text = f"Who may speak for people of every domain: {words}. There are domains of other organisations."
+        first = loose[0]
+        cure = f"Limit each: ubiety acl delete {first.id}, and ubiety acl add {first.typed} --for DOMAIN"
+        yield Finding(check, WARNING, text, cure)
+    for one in value.entries:
+        for domain in sorted(set(one.domains) - known):
+            text = f"{one.words} is for people of {domain}, of whom nothing is taken: {domain} is unknown."
+            yield Finding(check, WARNING, text, f"Run: ubiety federation add {domain}")
 
 
 def inspect_certificate(node: Node, is_shared: bool) -> Iterator[Finding]:

@@ -9,11 +9,12 @@ from ubiety.admin.operation import Arguments, Line, Nothing, Operation, Result
 from ubiety.admin.problems import CONFLICT, INVALID, NOT_FOUND, Problem
 from ubiety.admin.rbac import Caller
 from ubiety.gateway.patterns import PatternError
-from ubiety.gateway.peers import AclEntry, read_entry, read_name
+from ubiety.gateway.peers import AclEntry, read_domain, read_entry, read_name
 from ubiety.store import acl, tls_peers
 from ubiety.store.errors import Conflict
 
 Kind = Literal["all", "ip", "fqdn", "domain"]
+MAX_DOMAINS = 100
 
 
 class AclEntryView(Result):
@@ -23,6 +24,7 @@ class AclEntryView(Result):
     kind: Kind
     value: str
     description: str
+    domains: list[str] = Field(description="For whose people the peer may speak; none: for everybody's.")
     pattern: str = Field(description="As it is documented: Allow from ...")
 
 
@@ -38,6 +40,12 @@ class AddEntry(Arguments):
     entry: Line = Field(description="An IP address or network, the name of a host, *.example.com, or all.")
     kind: Kind | None = Field(None, description="Without it what the entry looks like.")
     description: Line = ""
+    domains: list[Line] = Field(
+        [],
+        max_length=MAX_DOMAINS,
+        description="For whose people the peer may speak: federated domains, or, for the Microsoft side, the "
+        "domain that is shared with it. Without any: for everybody's.",
+    )
 
 
 class NamedEntry(Arguments):
@@ -89,12 +97,14 @@ async def list_entries(node: Node, caller: Caller, arguments: Nothing) -> AclVie
 async def add_entry(node: Node, caller: Caller, arguments: AddEntry) -> AclEntryView:
     """Trusts a peer from now on."""
     read = _read(arguments.entry, arguments.kind, arguments.description)
+    domains = tuple(dict.fromkeys(_domain(one) for one in arguments.domains))
     try:
-        made = await node.database.write(acl.add, read.kind, read.value, read.description)
+        made = await node.database.write(acl.add, read.kind, read.value, read.description, domains)
     except Conflict as error:
-        raise Problem(CONFLICT, f"{read.words} is there already.", "See: ubiety acl list") from error
+        cure = "See: ubiety acl list. To change it, delete it first."
+        raise Problem(CONFLICT, f"{read.words} is there already.", cure) from error
     await node.federation.refresh(node.database)
-    return _view(acl.Entry(made, read.kind, read.value, read.description))
+    return _view(acl.Entry(made, read.kind, read.value, read.description, domains))
 
 
 async def delete_entry(node: Node, caller: Caller, arguments: NamedEntry) -> AclEntryView:
@@ -147,6 +157,13 @@ def _read(text: str, kind: str | None, description: str) -> AclEntry:
         raise Problem(INVALID, str(error), error.cure) from error
 
 
+def _domain(text: str) -> str:
+    try:
+        return read_domain(text)
+    except PatternError as error:
+        raise Problem(INVALID, str(error), error.cure) from error
+
+
 def _name(text: str) -> str:
     try:
         return read_name(text)
@@ -156,7 +173,7 @@ def _name(text: str) -> str:
 
 def _view(row: acl.Entry) -> AclEntryView:
     entry = AclEntry(**row._asdict())
-    return AclEntryView(**row._asdict(), pattern=entry.words)
+    return AclEntryView(**row._asdict() | {"domains": list(row.domains)}, pattern=entry.words)
 
 
 READ, WRITE = "federation.read", "federation.write"

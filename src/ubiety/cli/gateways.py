@@ -54,7 +54,10 @@ def add(
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """Add a presence gateway. It must be trusted besides: see `ubiety acl` and `ubiety tls-peer`."""
+    """Add a presence gateway: no other peer may publish.
+
+    It must be trusted besides: see `ubiety acl` and `ubiety tls-peer`.
+    """
     made = client(data).post(
         "gateway.add",
         address=address,

@@ -20,6 +20,16 @@ Kind = Annotated[
         "--kind", help="all, ip, fqdn or domain; without it what the entry looks like.", show_default=False
     ),
 ]
+Domains = Annotated[
+    str,
+    typer.Option(
+        "--for",
+        metavar="DOMAIN[,DOMAIN]",
+        help="For whose people the peer may speak; the Microsoft side's are those of the shared domain. "
+        "Without it: for everybody's.",
+        show_default=False,
+    ),
+]
 Description = Annotated[str, typer.Option("--description", help="For whoever reads the list.")]
 Subject = Annotated[str, typer.Argument(help="The name in the server's certificate.")]
 
@@ -31,10 +41,12 @@ def list_entries(as_json: Json = False, data: Data = None) -> None:
     if as_json:
         print_json(found)
         return
-    rows = ([one["id"], one["pattern"], one["kind"], one["description"]] for one in found)
-    print_table(
-        ["No.", "Address pattern", "Kind", "Description"], rows, "The list is empty: nobody is trusted."
+    rows = (
+        [one["id"], one["pattern"], one["kind"], ", ".join(one["domains"]) or "all", one["description"]]
+        for one in found
     )
+    header = ["No.", "Address pattern", "Kind", "Speaks for", "Description"]
+    print_table(header, rows, "The list is empty: nobody is trusted.")
 
 
 @acl_app.command("add")
@@ -43,16 +55,19 @@ def add_entry(
         str, typer.Argument(help="An IP address or network, the name of a host, *.example.com, or all.")
     ],
     kind: Kind = None,
+    domains: Domains = "",
     description: Description = "",
     as_json: Json = False,
     data: Data = None,
 ) -> None:
     """Trust the SIP requests of a peer from now on."""
-    made = client(data).post("acl.add", entry=entry, kind=kind, description=description)
+    given = [one for one in domains.replace(",", " ").split() if one]
+    made = client(data).post("acl.add", entry=entry, kind=kind, description=description, domains=given)
     if as_json:
         print_json(made)
-    else:
-        print_line(f"Added entry {made['id']}: {made['pattern']}")
+        return
+    limit = f", for people of {', '.join(made['domains'])} only" if made["domains"] else ""
+    print_line(f"Added entry {made['id']}: {made['pattern']}{limit}")
 
 
 @acl_app.command("delete")

@@ -127,7 +127,7 @@ def load(conn: Connection) -> Federation:
         row.name for row in federated_domains.list_all(conn) if row.protocol == federated_domains.SIP
     )
     gateways = tuple(presence_gateways.list_all(conn))
-    trust = Trust(entries, subjects)
+    trust = Trust(entries, subjects, (one.address for one in gateways))
     return Federation(routes, entries, subjects, remote, gateways, RouteTable(routes), trust)
 
 

@@ -4,10 +4,13 @@ An entry of the access control list names all, an IP address or network, a host,
 hosts. Names are those that the certificate of a TLS peer proves, and those that the DNS gives for its
 address; these must lead back to the address, or anybody could take them (the look-up sees to that). On the
 listener for mutual TLS the certificate must besides be one of those listed as TLS peers.
+
+An entry may be limited to peers' own people: such a peer names senders of the given domains only. What the
+phones of our people do is taken from listed presence gateways alone.
 """
 
 import ipaddress
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -53,11 +56,22 @@ class AclEntry:
     kind: Kind
     value: str
     description: str = ""
+    domains: tuple[str, ...] = ()
+    """For whose people the peer may speak; a domain that we share: the Microsoft side's. Empty: all."""
+
+    def allows(self, claimed: str | None) -> bool:
+        """Whether the peer may name somebody of this domain as the sender; None: it names nobody."""
+        return claimed is None or not self.domains or claimed in self.domains
 
     @property
     def words(self) -> str:
         """The entry as it is documented."""
         return f"Allow from {self.value}" if self.kind != DOMAIN else f"Allow from domain {self.value}"
+
+    @property
+    def typed(self) -> str:
+        """The entry as an administrator types it."""
+        return self.value if self.kind != DOMAIN else f"*.{self.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,10 @@ class NotTrusted:
 
     reason: str
     cure: str
+    told: str = "The access control list does not have this peer."
+    """What the peer is told."""
+    is_stranger: bool = True
+    """False for a peer that may send other requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,46 +158,108 @@ def read_name(text: str) -> str:
     return ascii_name
 
 
-class Trust:
-    """The access control list and the TLS peers, ready to be asked."""
+def read_domain(text: str) -> str:
+    """Reads a domain for whose people a peer may speak, as it stands in addresses. Raises PatternError."""
+    try:
+        return jid.make("", text.strip()).domain
+    except JidError as error:
+        raise PatternError(f"{text!r} is no domain: {error}.", "For instance example.com.") from None
 
-    def __init__(self, entries: Iterable[AclEntry] = (), subjects: Iterable[str] = ()) -> None:
-        self.entries = tuple(entries)
-        self.subjects = frozenset(subject.lower() for subject in subjects)
-        self._all = next((one for one in self.entries if one.kind == ALL), None)
-        found = [(ipaddress.ip_network(one.value), one) for one in self.entries if one.kind == IP]
+
+class _Index:
+    """Entries by what they match."""
+
+    def __init__(self, entries: Iterable[AclEntry]) -> None:
+        entries = tuple(entries)
+        self._all = [one for one in entries if one.kind == ALL]
+        found = [(ipaddress.ip_network(one.value), one) for one in entries if one.kind == IP]
         self._addresses: dict[_Address, AclEntry] = {
             network.network_address: one for network, one in found if network.num_addresses == 1
         }
         self._networks: list[tuple[_Network, AclEntry]] = [
             (network, one) for network, one in found if network.num_addresses > 1
         ]
-        self._hosts = {one.value: one for one in self.entries if one.kind == FQDN}
-        self._domains = {one.value: one for one in self.entries if one.kind == DOMAIN}
+        self._hosts = {one.value: one for one in entries if one.kind == FQDN}
+        self._domains = {one.value: one for one in entries if one.kind == DOMAIN}
 
     @property
     def needs_names(self) -> bool:
         """Whether some entries are names."""
         return bool(self._hosts or self._domains)
 
+    def matching(self, peer: Peer, reverse_names: Iterable[str]) -> Iterator[AclEntry]:
+        """All entries that match a peer, some of them perhaps more than once."""
+        yield from self._all
+        for address in _spellings(peer.address):
+            if entry := self._addresses.get(address):
+                yield entry
+            for network, entry in self._networks:
+                if network.version == address.version and address in network:
+                    yield entry
+        for name in (*peer.names, *reverse_names):
+            place = name.lower().removesuffix(".")
+            if entry := self._hosts.get(place):
+                yield entry
+            while place:
+                if entry := self._domains.get(place):
+                    yield entry
+                place = place.partition(".")[2]
+
+
+class Trust:
+    """The access control list, the TLS peers and the presence gateways, ready to be asked."""
+
+    def __init__(
+        self, entries: Iterable[AclEntry] = (), subjects: Iterable[str] = (), gateways: Iterable[str] = ()
+    ) -> None:
+        """`gateways`: addresses or names of those that may publish what people's phones do."""
+        self.entries = tuple(entries)
+        self.subjects = frozenset(subject.lower() for subject in subjects)
+        self._index = _Index(self.entries)
+        self._gateways = _Index(_host_entry(gateway) for gateway in gateways)
+
+    @property
+    def needs_names(self) -> bool:
+        """Whether some entries are names."""
+        return self._index.needs_names
+
     def accepts(self, names: Iterable[str]) -> bool:
         """Whether a certificate with these names is that of a TLS peer."""
         return not self.subjects.isdisjoint(name.lower() for name in names)
 
-    def judge(self, peer: Peer, reverse_names: Collection[str] | None) -> Verdict:
-        """Tells whether a peer is trusted.
+    def judge(self, peer: Peer, reverse_names: Collection[str] | None, claimed: str | None = None) -> Verdict:
+        """Tells whether a peer is trusted; what any of the entries that match it allows is allowed.
 
         `reverse_names`: those that the DNS has for its address and that lead back to it; None: not known yet.
+        `claimed`: the domain of the person whom it names as the sender; None: its dialog tells who that is.
         """
         refusal = self._judge_certificate(peer)
         if refusal is not None:
             return refusal
-        entry = self._all or self._by_address(peer.address) or self._by_names(peer.names)
-        if entry is None and self.needs_names:
-            if reverse_names is None:
-                return NamesNeeded()
-            entry = self._by_names(reverse_names)
-        return Trusted(entry) if entry is not None else self._refuse(peer, reverse_names or ())
+        found = list(self._index.matching(peer, reverse_names or ()))
+        entry = next((one for one in found if one.allows(claimed)), None)
+        if entry is not None:
+            return Trusted(entry)
+        if self._index.needs_names and reverse_names is None:
+            return NamesNeeded()
+        if found:
+            return _refuse_claim(peer, found, claimed or "")
+        return self._refuse(peer, reverse_names or ())
+
+    def judge_publisher(self, peer: Peer, reverse_names: Collection[str] | None) -> Verdict:
+        """Tells whether a peer may say what our people's phones do: it must be a presence gateway too."""
+        verdict = self.judge(peer, reverse_names)
+        if not isinstance(verdict, Trusted) or any(self._gateways.matching(peer, reverse_names or ())):
+            return verdict
+        if self._gateways.needs_names and reverse_names is None:
+            return NamesNeeded()
+        names = (*peer.names, *(reverse_names or ()), peer.address)
+        return NotTrusted(
+            f"{peer.address} is trusted, but no presence gateway: it may not say who is on the phone.",
+            f"If it is a phone system: ubiety gateway add {names[0]}",
+            "This peer is not listed as a presence gateway.",
+            is_stranger=False,
+        )
 
     def _judge_certificate(self, peer: Peer) -> NotTrusted | None:
         if peer.listener != PEER_LISTENER:
@@ -197,27 +277,6 @@ class Trust:
             )
         return None
 
-    def _by_address(self, text: str) -> AclEntry | None:
-        for address in _spellings(text):
-            if entry := self._addresses.get(address):
-                return entry
-            for network, entry in self._networks:
-                if network.version == address.version and address in network:
-                    return entry
-        return None
-
-    def _by_names(self, names: Iterable[str]) -> AclEntry | None:
-        for name in names:
-            lowered = name.lower().removesuffix(".")
-            if entry := self._hosts.get(lowered):
-                return entry
-            place = lowered
-            while place:
-                if entry := self._domains.get(place):
-                    return entry
-                place = place.partition(".")[2]
-        return None
-
     def _refuse(self, peer: Peer, reverse_names: Collection[str]) -> NotTrusted:
         names = list(dict.fromkeys((*peer.names, *reverse_names)))
         known = f"{peer.address} ({', '.join(names)})" if names else peer.address
@@ -232,6 +291,25 @@ class Trust:
         return NotTrusted(
             reason, f"If it is to be trusted: ubiety acl add {names[0] if names else peer.address}"
         )
+
+
+def _host_entry(host: str) -> AclEntry:
+    """An entry for an IP address or a name, as a next hop is written."""
+    is_address = bool(_spellings(host))
+    return AclEntry(0, IP if is_address else FQDN, host)
+
+
+def _refuse_claim(peer: Peer, found: Iterable[AclEntry], claimed: str) -> NotTrusted:
+    entries = list(dict.fromkeys(found))
+    domains = dict.fromkeys(domain for one in entries for domain in one.domains)
+    wanted = ",".join((*entries[0].domains, claimed))
+    return NotTrusted(
+        f"{peer.address} is trusted for people of {', '.join(domains)} only, not of {claimed}.",
+        f"If it may speak for them: ubiety acl delete {entries[0].id}, and ubiety acl add "
+        f"{entries[0].typed} --for {wanted}",
+        f"This peer may not speak for people of {claimed}.",
+        is_stranger=False,
+    )
 
 
 def _spellings(text: str) -> list[_Address]:

@@ -44,7 +44,7 @@ class Publishing:
         return len(self._publications)
 
     def received(self, key: int, request: Request, person: Person) -> None:
-        """Take a PUBLISH of a trusted peer for one of the people of this node, and answer it."""
+        """Take a PUBLISH of a presence gateway for one of the people of this node, and answer it."""
         self._stack.respond(key, self._take(request, person))
 
     def release(self, is_gone: Callable[[int], bool]) -> None:

@@ -415,6 +415,7 @@ acl_entries = Table(
     Column("kind", String(8), nullable=False),
     Column("value", Text, nullable=False, server_default=""),
     Column("description", Text, nullable=False, server_default=""),
+    Column("domains", Text, nullable=False, server_default=""),  # separated by commas; empty: all
     UniqueConstraint("kind", "value"),
     CheckConstraint("kind IN ('all', 'ip', 'fqdn', 'domain')", name="kind"),
     sqlite_autoincrement=True,

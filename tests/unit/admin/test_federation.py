@@ -262,6 +262,21 @@ async def test_what_is_missing_is_named_with_its_cure(node: SmallNode) -> None:
     assert any("no TLS peer is named" in text for _, text, _ in found["trusted peers"])
 
 
+async def test_trusted_peers_that_may_speak_for_everybody(node: SmallNode) -> None:
+    node.ports = {"sip": 5060}
+    await do(node, "acl.add", entry="*.synergy.com")
+    assert len((await _found(node))["trusted peers"]) == 1, "only Microsoft servers are there"
+    await do(node, "federation.add", domain="partner.example")
+    await do(node, "acl.add", entry="192.0.2.20", domains=["Partner.example", "online.synergy.com"])
+    _, (outcome, text, cure), unknown = (await _found(node))["trusted peers"]
+    assert outcome == "warning" and "people of every domain: *.synergy.com." in text
+    assert cure == "Limit each: ubiety acl delete 1, and ubiety acl add *.synergy.com --for DOMAIN"
+    assert unknown[0] == "warning" and "online.synergy.com is unknown" in unknown[1]
+    await do(node, "acl.delete", entry="*.synergy.com")
+    found = (await _found(node))["trusted peers"]
+    assert not any("every domain" in text for _, text, _ in found)
+
+
 async def test_the_misconfigured_domains_of_the_seed(node: SmallNode) -> None:
     """A domain that only the Microsoft side has, and somebody in a sub-domain (seed 000)."""
     node.ports = {"sip": 5060}

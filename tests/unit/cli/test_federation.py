@@ -65,6 +65,17 @@ async def test_trust(ubiety: Run) -> None:
     assert "Allow from domain synergy.com" in done.out
     assert "all of them" in (await ubiety("acl", "list")).out
     assert "Deleted entry 1" in (await ubiety("acl", "delete", "192.0.2.0/24")).out
+    done = await ubiety("acl", "add", "sip.partner.example", "--for", "Partner.example, chat.example")
+    assert (
+        done.out
+        == "Added entry 3: Allow from sip.partner.example, for people of partner.example, chat.example only\n"
+    )
+    listed = json.loads((await ubiety("acl", "list", "--json")).out)
+    assert [one["domains"] for one in listed] == [[], ["partner.example", "chat.example"]]
+    table = (await ubiety("acl", "list")).out
+    assert "Speaks for" in table and "partner.example" in table and "all" in table
+    done = await ubiety("acl", "add", "192.0.2.1", "--for", "@")
+    assert done.code == 1 and "is no domain" in done.err
     assert json.loads((await ubiety("acl", "delete", "2", "--json")).out)["value"] == "synergy.com"
     assert "nobody connects" in (await ubiety("tls-peer", "list")).err
     await ubiety("tls-peer", "add", "Lync1.Synergy.com")

@@ -1,6 +1,6 @@
 """Whose requests are taken without a password: the access control list and TLS peers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from ubiety.gateway.peers import (
     NotTrusted,
     Trust,
     Trusted,
+    read_domain,
     read_entry,
     read_name,
 )
@@ -172,3 +173,111 @@ def test_a_network_holds_its_addresses(address: object, bits: int) -> None:
     entry = read_entry(f"{text}/{prefix}")
     assert isinstance(entry, AclEntry)
     assert Trust([entry]).judge(peer(text), None) == Trusted(entry)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What peers of some entries may claim; the entry is "WHAT --for DOMAINS", as it is typed."""
+
+    entries: tuple[str, ...]
+    allowed: tuple[str | None, ...] = (None,)
+    refused: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    reverse: tuple[str, ...] = ()
+
+
+PARTNER, OTHER, SHARED = "partner.example", "other.example", "domaina.com"
+CLAIMS = [
+    Claim(("192.0.2.7",), (None, PARTNER, OTHER, SHARED)),
+    Claim(("192.0.2.7 --for partner.example",), (None, PARTNER), (OTHER, SHARED, "a.partner.example")),
+    Claim(("192.0.2.7 --for partner.example,domaina.com",), (PARTNER, SHARED), (OTHER,)),
+    Claim(("all --for partner.example",), (PARTNER,), (OTHER,)),
+    Claim(("all --for partner.example", "192.0.2.7"), (PARTNER, OTHER)),
+    Claim(
+        ("192.0.2.0/24 --for partner.example", "192.0.2.7 --for other.example"), (PARTNER, OTHER), (SHARED,)
+    ),
+    Claim(("192.0.2.7 --for partner.example", "sip.a.example"), (PARTNER, OTHER), reverse=("sip.a.example",)),
+    Claim(("192.0.2.7 --for partner.example", "sip.a.example"), (PARTNER,), (OTHER,)),
+    Claim(
+        ("192.0.2.7 --for partner.example", "*.a.example --for other.example"),
+        (PARTNER, OTHER),
+        (SHARED,),
+        names=("sip.a.example",),
+    ),
+    Claim(("*.a.example --for other.example", "sip.a.example"), (OTHER, SHARED), names=("sip.a.example",)),
+]
+
+
+def entries_of(texts: tuple[str, ...]) -> list[AclEntry]:
+    """Read entries as they are typed."""
+    found = []
+    for number, text in enumerate(texts, 1):
+        what, _, domains = text.partition(" --for ")
+        given = tuple(read_domain(one) for one in domains.split(",")) if domains else ()
+        found.append(replace(read_entry(what), id=number, domains=given))
+    return found
+
+
+@pytest.mark.parametrize("case", CLAIMS, ids=lambda case: " + ".join(case.entries))
+def test_whom_a_peer_may_name_as_sender(case: Claim) -> None:
+    trust = Trust(entries_of(case.entries))
+    for domain in case.allowed:
+        assert isinstance(trust.judge(peer("192.0.2.7", *case.names), case.reverse, domain), Trusted)
+    for domain in case.refused:
+        verdict = trust.judge(peer("192.0.2.7", *case.names), case.reverse, domain)
+        assert isinstance(verdict, NotTrusted) and not verdict.is_stranger
+        assert verdict.reason.endswith(f" only, not of {domain}.") and verdict.told.endswith(f" of {domain}.")
+
+
+def test_a_refused_claim_names_its_cure() -> None:
+    trust = Trust(entries_of(("*.a.example --for partner.example",)))
+    assert trust.judge(peer("192.0.2.7", "sip.a.example"), None, OTHER) == NamesNeeded()
+    assert trust.judge(peer("192.0.2.7", "sip.a.example"), (), OTHER) == NotTrusted(
+        "192.0.2.7 is trusted for people of partner.example only, not of other.example.",
+        "If it may speak for them: ubiety acl delete 1, and ubiety acl add *.a.example "
+        "--for partner.example,other.example",
+        "This peer may not speak for people of other.example.",
+        is_stranger=False,
+    )
+
+
+def test_names_are_looked_up_only_when_they_may_allow_more() -> None:
+    trust = Trust(entries_of(("192.0.2.7 --for partner.example", "sip.a.example")))
+    assert isinstance(trust.judge(peer(), None, PARTNER), Trusted)
+    assert isinstance(trust.judge(peer(), None), Trusted), "in a dialog nothing is claimed"
+    assert trust.judge(peer(), None, OTHER) == NamesNeeded()
+
+
+@pytest.mark.parametrize(
+    ("gateways", "names", "reverse", "verdict"),
+    [
+        (("192.0.2.7",), (), None, Trusted),
+        (("192.0.2.9", "192.0.2.7"), (), None, Trusted),
+        (("192.0.2.9",), (), None, NotTrusted),
+        (("cucm1.a.example",), (), None, NamesNeeded),
+        (("cucm1.a.example",), (), ("CUCM1.a.example",), Trusted),
+        (("cucm1.a.example",), ("cucm1.a.example",), None, Trusted),
+        (("cucm1.a.example",), (), ("cucm2.a.example",), NotTrusted),
+        (("2001:db8::7",), (), None, NotTrusted),
+        ((), (), None, NotTrusted),
+    ],
+)
+def test_who_may_publish(
+    gateways: tuple[str, ...], names: tuple[str, ...], reverse: tuple[str, ...] | None, verdict: type
+) -> None:
+    trust = Trust([read_entry("192.0.2.7")], gateways=gateways)
+    found = trust.judge_publisher(peer("192.0.2.7", *names), reverse)
+    assert isinstance(found, verdict)
+    if isinstance(found, NotTrusted):
+        assert "no presence gateway" in found.reason and "ubiety gateway add" in found.cure
+
+
+def test_a_listed_gateway_must_be_trusted_too() -> None:
+    found = Trust([read_entry("192.0.2.9")], gateways=["192.0.2.7"]).judge_publisher(peer(), None)
+    assert isinstance(found, NotTrusted) and found.is_stranger
+
+
+@pytest.mark.parametrize("text", ["", "a b", "a,b", "@"])
+def test_domains_that_are_none(text: str) -> None:
+    with pytest.raises(PatternError, match="is no domain"):
+        read_domain(text)

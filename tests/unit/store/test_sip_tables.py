@@ -52,7 +52,7 @@ async def test_the_same_route_is_there_only_once(database: Database) -> None:
 
 async def test_trusted_peers_are_listed_in_order(database: Database) -> None:
     ip = await database.write(acl.add, "ip", "192.0.2.0/24", "front ends")
-    await database.write(acl.add, "fqdn", "lync1.domaina.com", "")
+    await database.write(acl.add, "fqdn", "lync1.domaina.com", "", ("domaina.com", "bücher.example"))
     with pytest.raises(Conflict):
         await database.write(acl.add, "ip", "192.0.2.0/24", "again")
     assert [(one.kind, one.value) for one in await database.read(acl.list_all)] == [
@@ -60,6 +60,8 @@ async def test_trusted_peers_are_listed_in_order(database: Database) -> None:
         ("ip", "192.0.2.0/24"),
     ]
     assert (await database.read(acl.find, ip)) == acl.Entry(ip, "ip", "192.0.2.0/24", "front ends")
+    limited, loose = await database.read(acl.list_all)
+    assert (limited.domains, loose.domains) == (("domaina.com", "bücher.example"), ())
     assert await database.write(acl.delete, ip) and not await database.write(acl.delete, ip)
     await database.write(tls_peers.add, "pool.domaina.com", "pool")
     with pytest.raises(Conflict):
