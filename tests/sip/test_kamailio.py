@@ -49,7 +49,7 @@ class Pair:
         self.kamailio = Kamailio(directory / "kamailio", DOMAINS, RULES, ours, firm.issue(PEER), firm.ca)
         self.kamailio.start()
         self.console = Console(self.node.data)
-        self.console.post("acl.add", entry=HOST)
+        self.console.post("acl.add", entry=HOST, domains=list(DOMAINS))
         self.console.post("tls_peer.add", subject=PEER)
         for domain, transport in DOMAINS.items():
             self.console.post("federation.add", domain=domain)
