@@ -5,7 +5,7 @@ SHELL := /bin/bash
 # Where `make run` keeps its configuration, database, certificates and logs.
 DATA ?= ./data
 # How many tests run at the same time; most of them wait most of the time.
-JOBS ?= 3
+JOBS ?= 4
 # What failed is run once more by itself: it counts if it fails again.
 AGAIN = $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 VENV := .venv
