@@ -43,8 +43,6 @@ from ubiety.users.service import Users
 STOPPED = "The SIP federation service of this node is stopped."
 NONCE_SECRET_BYTES = 32
 RETRY_SECONDS = 1.0
-GATHER_SECONDS = 0.2
-"""For which changes of SIP subscriptions wait for others; who dies meanwhile is asked anew by the peer."""
 ADDRESS_SECONDS = 10.0
 """For which our own address is taken to stay as it is."""
 EVERYWHERE = ("0.0.0.0", "::")
@@ -98,7 +96,7 @@ class Border:
         ways = StaticWays(federation, context.homes, context.settings, context.clock, name, why)
         relay = Relay(self.stack, context.spawn)
         sender = Sender(relay, ways)
-        presence = Presence(context, relay, sender, ways, later, sleep, token, random, GATHER_SECONDS)
+        presence = Presence(context, relay, sender, ways, later, sleep, token, random)
         presence.phones = Phones(context, federation, relay, sender, ways, later, token, random)
         conversations = Conversations(context, relay, sender, ways, deliver, later, sleep, token, random)
         return Gateway(

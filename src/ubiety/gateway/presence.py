@@ -52,9 +52,7 @@ class Presence:
         sleep: Sleep,
         token: Callable[[], str],
         draw: Callable[[], float],
-        gather: float = 0.0,
     ) -> None:
-        """`gather`: seconds for which changes of subscriptions wait for others before they are written."""
         self._context = context
         self._stack = stack
         self._sleep = sleep
@@ -62,7 +60,7 @@ class Presence:
         """The sets whose subscriptions are being read, each with what tells this reading from others."""
         self._arriving: set[int] = set()
         """User ids of those who were moved to this node and whose subscriptions are being read."""
-        self._rows = Rows(context.database, context.spawn, sleep, gather)
+        self._rows = Rows(context.database, context.spawn, sleep)
         self.watchers = Watchers(context, stack, sender, ways, self._rows, call_later, token)
         self.watching = Watching(context, stack, sender, ways, self._rows, call_later, token, draw)
         self.publishing = Publishing(context, stack, call_later, token)

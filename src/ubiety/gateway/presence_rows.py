@@ -44,9 +44,7 @@ class Row:
 class Rows:
     """The rows of this node's people that are still to be written."""
 
-    def __init__(self, database: Database, spawn: Spawn, sleep: Sleep, gather: float = 0.0) -> None:
-        """`gather`: seconds for which more is awaited, so that what changes one by one shares a commit."""
-        self._gather = gather
+    def __init__(self, database: Database, spawn: Spawn, sleep: Sleep) -> None:
         self._database = database
         self._spawn = spawn
         self._sleep = sleep
@@ -85,8 +83,6 @@ class Rows:
     async def _work(self) -> None:
         try:
             while self._dirty:
-                if self._gather and len(self._dirty) < BATCH:
-                    await self._sleep(self._gather)
                 try:
                     await self._write_batch()
                 except StoreError as error:
@@ -97,8 +93,6 @@ class Rows:
 
     async def _write_batch(self) -> None:
         batch = list(self._dirty)[:BATCH]
-        if not batch:
-            return  # somebody was not willing to wait
         for row in batch:
             del self._dirty[row]
         try:

@@ -42,11 +42,11 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 class Kept:
     """Rows on a database that may fail."""
 
-    def __init__(self, place: Place, gather: float = 0.0) -> None:
+    def __init__(self, place: Place) -> None:
         self.place = place
         self.failing = Failing(place.database)
         self.slept: list[float] = []
-        self.rows = Rows(self.failing, place.spawn, self.sleep, gather)  # type: ignore[arg-type]
+        self.rows = Rows(self.failing, place.spawn, self.sleep)  # type: ignore[arg-type]
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -114,20 +114,6 @@ async def test_one_that_is_over_while_it_is_written(place: Place) -> None:
         await asyncio.sleep(0)
     kept.rows.drop(row)
     assert await kept.stored() == []
-
-
-async def test_what_comes_one_by_one_shares_a_write(place: Place) -> None:
-    (ann,) = await place.people("ann")
-    kept = Kept(place, 0.2)
-    kept.put(Row(ann.user_id, "p1@example.org", "out"), "asked")
-    await asyncio.sleep(0)
-    kept.put(Row(ann.user_id, "p2@example.org", "out"), "asked")
-    assert len(await kept.stored()) == 2
-    assert (kept.failing.writes, kept.slept) == (1, [0.2])
-    kept.put(Row(ann.user_id, "p3@example.org", "out"), "asked")
-    await kept.rows.flush()  # a hand-over does not wait
-    assert len(await kept.stored()) == 3
-    assert kept.failing.writes == 2
 
 
 async def test_many_are_written_together(place: Place) -> None:
