@@ -46,7 +46,7 @@ class MicrosoftLab:
         port = pool.front_ends[0].ports["tcp"]
         await self._lead_to(domain, port)
         for address in dict.fromkeys((LOOPBACK, own_address(ANYWHERE) or LOOPBACK)):
-            await self._trust(address)
+            await self._trust(address, domain)
         await federation.enable(node, CALLER, federation.Enable(mode=None))
         path = node.config.data_dir / CONTROL
         self._control = Control(pool, path)
@@ -74,11 +74,10 @@ class MicrosoftLab:
         )
         await sip_routes.add(node, CALLER, made)
 
-    async def _trust(self, address: str) -> None:
+    async def _trust(self, address: str, domain: str) -> None:
+        entry = trust.AddEntry(entry=address, kind=IP, description=DESCRIPTION, domains=[domain])
         try:
-            await trust.add_entry(
-                self._node, CALLER, trust.AddEntry(entry=address, kind=IP, description=DESCRIPTION)
-            )
+            await trust.add_entry(self._node, CALLER, entry)
         except Problem as problem:
             if problem.kind is not CONFLICT:
                 raise

@@ -49,7 +49,7 @@ class Movable(Protocol):
         """This node serves somebody from now on whom another one has served."""
 
     async def hand_over_person(self, person: Person) -> None:
-        """Make everything of somebody durable and serve them no more; they are ours yet. Raises StoreError."""
+        """Make everything of somebody durable and serve them no more. Raises StoreError."""
 
     def left(self, person: Person) -> None:
         """Another node serves somebody by now: nothing is written."""
