@@ -113,6 +113,7 @@ async def test_half_closed_socket_is_closed(shared_node: Node, witness: Client, 
 async def test_half_closed_client_is_seen_as_gone(shared_node: Node) -> None:
     users = shared_node.take_users(2)
     watcher, leaver = await log_in(shared_node.place, *users)
+    await watcher.expect(lambda tag: tag.name == "presence" and tag.get("from") == watcher.jid)
     leaver.send(f"<presence to='{watcher.jid}'/>")
     await watcher.expect(lambda tag: tag.name == "presence" and tag.get("from") == leaver.jid)
     transport = leaver.wire.transport

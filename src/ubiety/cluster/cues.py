@@ -96,6 +96,7 @@ class Cue(Enum):
     SETTLED = "the services are done with what was ordered"
     HAS_OWN = "the own people are served here"
     HAS_BOTH = "everybody is served here"
+    SETTLED_IN = "the state has lasted for the time-out: the leases were not read before it"
 
     LEASES_KNOWN = "the leases have been read"
     OWN_TAKEN = "the peer holds the own lease"
@@ -174,6 +175,7 @@ HOLDS: dict[Cue, Predicate] = {
     Cue.SETTLED: lambda facts, now: not facts.settling,
     Cue.HAS_OWN: lambda facts, now: facts.own in facts.serving,
     Cue.HAS_BOTH: lambda facts, now: facts.serving >= {facts.own, facts.peers},
+    Cue.SETTLED_IN: lambda facts, now: now - facts.since >= facts.limits.heartbeat_timeout,
     Cue.LEASES_KNOWN: lambda facts, now: facts.leases is not None,
     Cue.OWN_TAKEN: lambda facts, now: facts.holder(0) is Holder.PEERS,
     Cue.OWN_OPEN: lambda facts, now: facts.holder(0) in (Holder.FREE, Holder.OURS),

@@ -147,7 +147,8 @@ class Redundancy:
         """Return when something may be due without an input."""
         facts, limits = self.facts, self.facts.limits
         moments = [facts.since + limits.initial_timeout, facts.overdue_from + limits.transition]
-        moments += [facts.started + limits.heartbeat_timeout, *self._retry_at.values()]
+        moments += [facts.started + limits.heartbeat_timeout, facts.since + limits.heartbeat_timeout]
+        moments += self._retry_at.values()
         if facts.heard_at is not None:
             moments.append(facts.heard_at + limits.heartbeat_timeout)
         if facts.down_since is not None:
