@@ -4,8 +4,8 @@ SHELL := /bin/bash
 
 # Where `make run` keeps its configuration, database, certificates and logs.
 DATA ?= ./data
-# How many tests run at the same time; most of them wait most of the time.
-JOBS ?= 4
+# How many tests run at the same time: many of them wait for something.
+JOBS ?= 5
 # What failed is run once more by itself: it counts if it fails again.
 AGAIN = $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 VENV := .venv

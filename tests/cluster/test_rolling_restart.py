@@ -18,6 +18,7 @@ PAUSE_SECONDS = 24.0
 REBALANCE = ("assignment", "rebalance")
 
 
+@pytest.mark.soak
 @pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_nobody_is_off_for_long_in_a_rolling_restart(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from tests.interop.slix import SlixClient
 from tests.lab.shared_domain import lync, start_shared
 from tests.lab.two_pools import free_port
@@ -12,6 +14,8 @@ from tests.node import DOMAIN, Node, NodeFactory
 from ubiety.lab.client import Client
 from ubiety.lab.front_end import FrontEnd
 from ubiety.lab.journal import MessageSeen, PresenceSeen
+
+pytestmark = pytest.mark.soak  # the same faults are in tests/faults/test_sip_faults.py
 
 ANN, BOB = f"ann@{DOMAIN}", f"bob@{DOMAIN}"
 

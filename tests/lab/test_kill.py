@@ -12,6 +12,8 @@ from tests.node import DOMAIN, NodeFactory
 from ubiety.lab.client import Client
 from ubiety.lab.journal import MessageSeen
 
+pytestmark = pytest.mark.soak  # the same faults are in tests/faults/test_sip_faults.py
+
 MESSAGES = 120
 KILLS = 3
 SECONDS = 90.0
