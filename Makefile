@@ -31,7 +31,7 @@ $(STAMP): requirements.lock pyproject.toml scripts/make-venv
 	@touch $@
 
 test: setup test-packages js lint ## linters, types, import contract and the whole test suite
-	$(BIN)/python -m pytest -m "not soak and not alone" -n $(JOBS) --dist loadfile || $(AGAIN)
+	$(BIN)/python -m pytest -m "not soak and not alone" -n $(JOBS) --dist loadfile --no-loadscope-reorder || $(AGAIN)
 	$(BIN)/python -m pytest -m "alone and not soak" || $(AGAIN)
 
 lint: setup ## ruff, mypy, the import contract, sizes, documentation references

@@ -1,3 +1,3 @@
 """Fixtures for all tests."""
 
-pytest_plugins = ["tests.node", "tests.postgres", "tests.nats", "tests.interop.own_node"]
+pytest_plugins = ["tests.node", "tests.postgres", "tests.nats", "tests.interop.own_node", "tests.order"]
