@@ -7,17 +7,21 @@ policy blocks, plus temporary subscribers (facts §4.2). Who is blocked sees off
 import re
 from collections.abc import Iterator
 
+from ubiety.conditions import StanzaError
 from ubiety.jid import Jid
 from ubiety.presence import fanout
 from ubiety.routing.homes import Person
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Verdict
-from ubiety.stanza import Stanza
+from ubiety.stanza import Stanza, make_error
 from ubiety.users import outside_presence, temporary
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.preferences import SHARING_ENABLED
 from ubiety.xmpp import ns
+
+MAX_DIRECTED = 1000
+"""Addresses, above all of rooms, to which one client may show itself besides its person's watchers."""
 
 _PRIORITY = (ns.CLIENT, "priority")
 _PRIORITY_TEXT = re.compile(rb"<priority[^>]*>\s*([+-]?\d{1,3})\s*<")
@@ -53,14 +57,26 @@ def send_directed(context: Context, user: User, stanza: Stanza, session: Session
     if context.outside is not None and outside_presence.is_outside(context, to):
         return DELIVERED  # a look at somebody there would ask them for a subscription
     if stanza.type is None:
-        if session.directed is None:
-            session.directed = set()
-        session.directed.add(to)
+        if not _note_directed(session, to):
+            # Not dropped for an older one: that would leave whoever was shown it with a ghost.
+            full = StanzaError("resource-constraint", "This client shows itself to too many already.")
+            session.send(make_error(stanza, full).to_bytes())
+            return DELIVERED
     elif stanza.type == "unavailable" and session.directed is not None:
         session.directed.discard(to)
     elif stanza.type == "probe" and context.neighbours is not None:
         context.neighbours.note_look(user, to)
     return context.router.route(stanza, session)
+
+
+def _note_directed(session: Session, to: Jid) -> bool:
+    """Remember whom a client shows itself to; False when they are too many."""
+    if session.directed is None:
+        session.directed = set()
+    if to not in session.directed and len(session.directed) >= MAX_DIRECTED:
+        return False
+    session.directed.add(to)
+    return True
 
 
 def leave(context: Context, user: User, session: Session, tail: bytes = fanout.UNAVAILABLE) -> None:
@@ -217,7 +233,11 @@ def deliver(context: Context, user: User, stanza: Stanza) -> Verdict:
         return DELIVERED
     data = stanza.to_bytes()
     for session in user.sessions.values():
-        if session.available and to.resource in ("", session.jid.resource):
+        if to.resource not in ("", session.jid.resource):
+            continue
+        if stanza.type == "error" and session.directed is not None:
+            session.directed.discard(sender)  # who answers so was not shown it: there is nothing to take back
+        if session.available:
             session.send_presence(sender.text, data)
     return DELIVERED
 

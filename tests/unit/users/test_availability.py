@@ -1,6 +1,9 @@
 """Presence: who is told what, and who is told nothing (RFC 6121 §4)."""
 
-from tests.unit.users.place import Place
+import pytest
+
+from tests.unit.users.place import Place, condition
+from ubiety.users import availability
 from ubiety.users.preferences import (
     AUTO_AUTHORIZE,
     SHARING_ENABLED,
@@ -102,6 +105,35 @@ async def test_probe_does_not_make_directed_presence_forgotten(place: Place) -> 
     await stranger.take()
     alice.leave()
     assert await stranger.presences() == [(alice.full, "unavailable")]
+
+
+async def test_directed_presence_has_a_bound(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability, "MAX_DIRECTED", 3)
+    alice = await place.sign_in("alice")
+    for room in range(4):
+        alice.send(f"<presence to='room{room}@rooms.example.com/alice' id='p{room}'/>")
+    (refused,) = [p for p in await alice.take("presence") if p.get("id") == "p3"]
+    assert refused.get("from") == "room3@rooms.example.com/alice"
+    assert condition(refused) == "resource-constraint"
+    assert len(alice.session.directed or ()) == 3
+    alice.send("<presence to='room1@rooms.example.com/alice'/>")  # is one of the three
+    alice.send("<presence to='room0@rooms.example.com/alice' type='unavailable'/>")
+    alice.send("<presence to='room3@rooms.example.com/alice'/>")
+    assert "error" not in [type_ for _, type_ in await alice.presences()]
+    assert sorted(str(to) for to in alice.session.directed or ()) == [
+        f"room{room}@rooms.example.com/alice" for room in (1, 2, 3)
+    ]
+
+
+async def test_directed_presence_that_is_answered_with_an_error_is_forgotten(place: Place) -> None:
+    alice, stranger = await place.sign_in("alice"), await place.sign_in("stranger")
+    alice.send(f"<presence to='{stranger.full}'/>")
+    stranger.send(
+        f"<presence to='{alice.full}' type='error'><error type='cancel'>"
+        "<conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>"
+    )
+    assert (stranger.full, "error") in await alice.presences()
+    assert not alice.session.directed
 
 
 async def test_presence_to_one_device(place: Place) -> None:
