@@ -34,7 +34,6 @@ from ubiety.cluster.states import Request, State
 from ubiety.cluster.tenures import AlwaysServing, PeopleFence, Tenures
 from ubiety.cluster.topology import TopologyCopy
 from ubiety.config import Config, bus_servers
-from ubiety.net.bus import NatsBus
 from ubiety.net.drain import HandOverError
 from ubiety.net.listeners import Listeners
 from ubiety.net.service import C2sService
@@ -64,6 +63,9 @@ class Bus:
     def __init__(self, config: Config, node_id: int, counters: Counters) -> None:
         self.check: Callable[[], None] = lambda: None
         """Called before anything that comes in is looked at: may this node still serve?"""
+        # nats-py takes long to import, longer still where aiohttp is installed: a node alone does without.
+        from ubiety.net.bus import NatsBus  # noqa: PLC0415
+
         self._driver = NatsBus(bus_servers(config.bus_url), config.node, config.bus_ca)
         self.links = NodeLinks(self._driver, BUS_ID, node_id, counters, before_input=lambda: self.check())
 

@@ -52,7 +52,7 @@ def serve(
     }
     sys.stdout.flush()
     # A node needs ten times the modules that a command needs: it takes the place of this process.
-    os.execv(sys.executable, [sys.executable, "-m", "ubiety.cli.serve", json.dumps(options)])
+    os.execv(sys.executable, [sys.executable, "-m", "ubiety.cli.started", json.dumps(options)])
 
 
 def status(node: OtherNode = None, as_json: Json = False, data: Data = None) -> None:

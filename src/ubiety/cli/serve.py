@@ -1,8 +1,6 @@
-"""The process of a node: `ubiety serve` becomes this one."""
+"""The process of a node, once all its parts are there: see ``started``."""
 
-import json
 import os
-import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,7 @@ from ubiety import app, process, telemetry
 from ubiety.admin.problems import Problem
 from ubiety.cli.output import console
 from ubiety.config import FILE_NAME, Config, ConfigError, load_config, write_default
-from ubiety.demo.seeding import NotEmptyError
-from ubiety.demo.service import SampleOrganisation
 from ubiety.gateway.static import DEFAULT_PORT
-from ubiety.lab.beside import MicrosoftLab
 from ubiety.store.errors import StoreError
 
 DEMO_DOMAIN = "example.org"
@@ -40,7 +35,7 @@ def main(options: dict[str, Any]) -> int:
         return process.run(config, _with_lab(greet) if options["lab"] else greet)
     except StoreError as error:
         return _fail(f"The database cannot be used: {error}. See [database] in {data / FILE_NAME}.")
-    except (ConfigError, NotEmptyError, Problem, *app.START_ERRORS) as error:
+    except (ConfigError, Problem, *app.START_ERRORS) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename or data}: {error.strerror or error}.")
@@ -53,6 +48,8 @@ async def _greet(node: app.Node) -> None:
 
 
 async def _greet_with_demo(node: app.Node) -> None:
+    from ubiety.demo.service import SampleOrganisation  # noqa: PLC0415  nobody else waits until it is there
+
     organisation = SampleOrganisation(node)
     banner = await organisation.start()
     node.on_stop(organisation.stop)
@@ -61,6 +58,8 @@ async def _greet_with_demo(node: app.Node) -> None:
 
 def _with_lab(greet: Greet) -> Greet:
     async def greet_both(node: app.Node) -> None:
+        from ubiety.lab.beside import MicrosoftLab  # noqa: PLC0415  nobody else waits until it is there
+
         lab = MicrosoftLab(node)
         banner = await lab.start()
         node.on_stop(lab.stop)
@@ -94,7 +93,3 @@ def _fail(text: str) -> int:
     screen.print("Error: ", style="bold red", end="")
     screen.print(text)
     return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
