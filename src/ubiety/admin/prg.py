@@ -1,7 +1,7 @@
 """Operations on presence redundancy groups: which nodes belong together, high availability on and off."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -20,16 +20,28 @@ from ubiety.admin.ha import (
     look_everywhere,
     merge,
 )
-from ubiety.admin.operation import Arguments, Line, Operation, Result, perform_at
+from ubiety.admin.operation import Arguments, Line, Nothing, Operation, Result, perform, perform_at
 from ubiety.admin.problems import CONFLICT, NOT_FOUND, UNAVAILABLE, Problem
 from ubiety.admin.rbac import Caller
+from ubiety.admin.replication import DATABASE_STATE, NodeState
+from ubiety.clock import Clock
 from ubiety.cluster import topology
+from ubiety.cluster.services import DATA_MONITOR
 from ubiety.cluster.states import State
 from ubiety.store import nodes, session_records
 
 APPLY_SECONDS = 30.0
 LOOK_SECONDS = 0.2
+PATIENCE_SECONDS = 6.0
+"""What a node says of its database counts only after so long: one late answer is no fault."""
+SEE_DATABASE = "See: ubiety utils dbreplication runtimestate"
 Applied = Callable[[GroupViews], bool]
+Seen = tuple[GroupView, Sequence[NodeState]]
+"""A group, and how all nodes stand to the database."""
+
+
+class Unwell(Problem):
+    """What a node says now, and may say otherwise in a moment."""
 
 
 class Group(Arguments):
@@ -48,7 +60,10 @@ class AddGroup(Group):
 class Change(Group):
     """Turns high availability of a group on or off."""
 
-    force: bool = Field(False, description="Also where services do not run, or people are failed over.")
+    force: bool = Field(
+        False,
+        description="Also where services do not run, replication is not well, or people are failed over.",
+    )
 
 
 class Sessions(Result):
@@ -103,8 +118,14 @@ async def remove(node: Node, caller: Caller, arguments: Group) -> Removed:
 async def enable(node: Node, caller: Caller, arguments: Change) -> Changed:
     """Turns high availability of a pair on; returns when every node has applied it."""
     group = _group(node, arguments.name)
-    before = (await look_everywhere(node, caller)).find(group.name)
-    _check_may_enable(before, arguments.force)
+
+    async def see() -> Seen:
+        views, database = await asyncio.gather(
+            look_everywhere(node, caller), perform(DATABASE_STATE, node, caller, Nothing())
+        )
+        return views.find(group.name), database.nodes
+
+    await until_ready(see, node.clock, arguments.force)
     recorded = await node.database.read(session_records.load, [one.id for one in group.nodes])
     await node.database.write_open(nodes.set_ha, group.id, True)
     after = await _until_applied(node, caller, lambda views: _is_applied(views, group.name, True))
@@ -126,7 +147,26 @@ async def disable(node: Node, caller: Caller, arguments: Change) -> Changed:
 # -- what must be so before ------------------------------------------------------------------------
 
 
-def _check_may_enable(group: GroupView, force: bool) -> None:
+async def until_ready(see: Callable[[], Awaitable[Seen]], clock: Clock, force: bool) -> None:
+    """Return as soon as high availability may be turned on. Raises Problem when it may not.
+
+    A node that does not answer, and a database that is said to be away or not well, are asked again, for a
+    bounded time.
+    """
+    deadline = clock.monotonic() + PATIENCE_SECONDS
+    while True:
+        group, databases = await see()
+        try:
+            check_may_enable(group, databases, force)
+            return
+        except Unwell:
+            if clock.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def check_may_enable(group: GroupView, databases: Sequence[NodeState], force: bool) -> None:
+    """Raise Problem, with the cure, unless high availability of a group may be turned on."""
     if len(group.nodes) != nodes.MAX_GROUP_NODES:
         raise Problem(
             CONFLICT,
@@ -134,28 +174,50 @@ def _check_may_enable(group: GroupView, force: bool) -> None:
             f"Make a pair of them: ubiety prg add {group.name} NODE NODE",
         )
     for one in group.nodes:
-        if not one.answers:
-            raise Problem(CONFLICT, f"The node {one.name} does not answer.", "Start it first.")
-        if not one.manager_runs:
-            raise Problem(
-                CONFLICT,
-                f"The Cisco Server Recovery Manager does not run on {one.name}.",
-                'Run there: ubiety utils service start "Cisco Server Recovery Manager"',
-            )
-        if not one.has_database:
-            raise Problem(
-                CONFLICT, f"{one.name} does not reach the database.", "See: ubiety utils dbreplication"
-            )
-        if one.critical_down and not force:
-            raise Problem(
-                CONFLICT,
-                f"Critical services do not run on {one.name}: {', '.join(one.critical_down)}.",
-                "Start them first; with --force the node fails over at once.",
-            )
+        _check_services(one, force)
     releases = {one.release for one in group.nodes}
     if len(releases) > 1:
         told = ", ".join(f"{one.name} has {one.release}" for one in group.nodes)
         raise Problem(CONFLICT, f"Both nodes need the same release: {told}.", "Upgrade the older one first.")
+    for one in group.nodes:
+        _check_database(one, next((state for state in databases if state.id == one.id), None), force)
+
+
+def _check_services(one: NodeView, force: bool) -> None:
+    if not one.answers:
+        raise Unwell(CONFLICT, f"The node {one.name} does not answer.", "Start it first.")
+    if not one.manager_runs:
+        raise Problem(
+            CONFLICT,
+            f"The Cisco Server Recovery Manager does not run on {one.name}.",
+            'Run there: ubiety utils service start "Cisco Server Recovery Manager"',
+        )
+    if one.critical_down and not force:
+        raise Problem(
+            CONFLICT,
+            f"Critical services do not run on {one.name}: {', '.join(one.critical_down)}.",
+            "Start them first; with --force the node fails over at once.",
+        )
+
+
+def _check_database(one: NodeView, state: NodeState | None, force: bool) -> None:
+    """``state``: what the node's data monitor and a question to its database say, just now."""
+    if not one.has_database or state is None or not state.database:
+        raise Unwell(CONFLICT, f"{one.name} does not reach the database.", SEE_DATABASE)
+    if force:
+        return
+    if not state.monitor:
+        raise Problem(
+            CONFLICT,
+            f"The {DATA_MONITOR} does not run on {one.name}: nobody knows whether replication is well.",
+            f'Run there: ubiety utils service start "{DATA_MONITOR}"; --force does without.',
+        )
+    if state.problems:
+        raise Unwell(
+            CONFLICT,
+            f"The database is not well, as {one.name} sees it: {'; '.join(state.problems)}.",
+            f"{SEE_DATABASE}; --force does it all the same.",
+        )
 
 
 def _check_may_disable(group: GroupView, force: bool) -> None:

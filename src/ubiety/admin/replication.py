@@ -82,7 +82,9 @@ class ListAlarms(Arguments):
 
 
 async def show_database(node: Node, caller: Caller, arguments: Nothing) -> DatabaseState:
-    """Tells how this node stands to the database; `merge` adds the others."""
+    """Tells how this node stands to the database, looking anew; `merge` adds the others."""
+    if node.services.is_running(DATA_MONITOR):
+        await node.monitor.look(anew=True)
     began, ping, report = node.clock.monotonic(), None, None
     if not _is_away(node):
         with suppress(StoreError, TimeoutError):
@@ -188,19 +190,20 @@ def _alarm_view(row: alarms.Alarm) -> AlarmView:
 
 
 READ = "system.read"
+DATABASE_STATE = Operation(
+    "database.state",
+    "Tells how every node stands to the database: replication, schema, directory.",
+    Nothing,
+    DatabaseState,
+    READ,
+    False,
+    show_database,
+    "all",
+    merge,
+    10.0,
+)
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
-    Operation(
-        "database.state",
-        "Tells how every node stands to the database: replication, schema, directory.",
-        Nothing,
-        DatabaseState,
-        READ,
-        False,
-        show_database,
-        "all",
-        merge,
-        10.0,
-    ),
+    DATABASE_STATE,
     Operation(
         "alarm.list", "Lists the alarms of all nodes.", ListAlarms, AlarmViews, READ, False, list_alarms
     ),

@@ -135,9 +135,9 @@ class DataMonitor:
             await self.look()
             await asyncio.sleep(LOOK_SECONDS if self.core.is_released else FIRST_LOOK_SECONDS)
 
-    async def look(self) -> None:
-        """Look at everything once and do what follows."""
-        problems = await asyncio.gather(*(self._look_at(check) for check in self._checks))
+    async def look(self, *, anew: bool = False) -> None:
+        """Look at everything once and do what follows. ``anew``: also at what was looked at a while ago."""
+        problems = await asyncio.gather(*(self._look_at(check, anew) for check in self._checks))
         now = self._clock.monotonic()
         for check, problem in zip(self._checks, problems, strict=True):
             self.core.seen(check.name, problem, now)
@@ -148,10 +148,10 @@ class DataMonitor:
             self._held_back(self.core.waiting_for)
         self._after_look()
 
-    async def _look_at(self, check: Check) -> str:
+    async def _look_at(self, check: Check, anew: bool) -> str:
         """One look at a time: a database that hangs shall not collect questions."""
         began = self._clock.monotonic()
-        if began - self._looked.get(check.name, float("-inf")) < check.every:
+        if not anew and began - self._looked.get(check.name, float("-inf")) < check.every:
             return ""
         looking = self._looks.get(check.name)
         if looking is None:
@@ -159,7 +159,7 @@ class DataMonitor:
         done, _ = await asyncio.wait((looking,), timeout=ANSWER_SECONDS)
         if not done:
             return f"no answer for {ANSWER_SECONDS:.0f} s"
-        del self._looks[check.name]
+        self._looks.pop(check.name, None)  # two may have waited for it
         error = looking.exception()
         if error is None:
             if not looking.result():

@@ -82,7 +82,9 @@ def replica_problem(url: str, primary: str, limit: float) -> str:
             is_replica, behind, age = conn.execute(
                 text(
                     "SELECT pg_is_in_recovery(), pg_wal_lsn_diff(:primary, pg_last_wal_replay_lsn()),"
-                    " EXTRACT(EPOCH FROM now() - pg_last_xact_replay_timestamp())"
+                    # One that has replayed nothing since its start is behind for at least so long.
+                    " EXTRACT(EPOCH FROM now()"
+                    " - COALESCE(pg_last_xact_replay_timestamp(), pg_postmaster_start_time()))"
                 ),
                 {"primary": primary},
             ).one()
@@ -92,7 +94,7 @@ def replica_problem(url: str, primary: str, limit: float) -> str:
         engine.dispose()
     if not is_replica:
         return "what database.replica_url names is no replica"
-    if behind is not None and behind > 0 and float(age or 0) > limit:
+    if behind is not None and behind > 0 and float(age) > limit:
         return f"the replica is {float(age):.0f} s behind"
     return ""
 
