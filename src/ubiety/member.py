@@ -14,7 +14,7 @@ from ubiety.cluster.changes import Changes
 from ubiety.cluster.control import ControlCenter, Hooks
 from ubiety.cluster.health import Facts, Health, judge
 from ubiety.cluster.links import NodeLinks
-from ubiety.cluster.monitor import DataMonitor
+from ubiety.cluster.monitor import Check, DataMonitor
 from ubiety.cluster.recovery import Recovery, Refused
 from ubiety.cluster.recovery_settings import MONITOR_AUTHENTICATION
 from ubiety.cluster.services import (
@@ -133,10 +133,12 @@ class Member:
         alarms: Alarms,
         web: Listeners,
         drop_web: Callable[[], Awaitable[None]],
+        conditions: Sequence[Check] = (),
     ) -> None:
         """``hooks``: of the services that clients and peers see (``net.control.client_hooks``, ``border``).
 
         ``homed``: what else than people has a home node.
+        ``conditions``: what else feature services wait for at the start.
         ``web``: the listeners of the API; ``drop_web`` closes its connections.
         """
         database, clock = context.database, context.clock
@@ -163,7 +165,7 @@ class Member:
         )
         self.services.is_authentication_critical = lambda: context.settings.get(MONITOR_AUTHENTICATION)
         self.recovery = self._make_recovery(row, boot, links)
-        self.monitor = self._make_monitor(row.is_publisher, config.replica_url)
+        self.monitor = self._make_monitor(row.is_publisher, config.replica_url, conditions)
         self._whereabouts = Whereabouts(
             context.homes, self.tenures.serving, links, lambda: topology.value.others(row.id)
         )
@@ -189,10 +191,15 @@ class Member:
             alarms=self.alarms,
         )
 
-    def _make_monitor(self, is_publisher: bool, replica_url: str) -> DataMonitor:
+    def _make_monitor(self, is_publisher: bool, replica_url: str, conditions: Sequence[Check]) -> DataMonitor:
         context = self._context
+        directory = Check(monitor.DIRECTORY, self._look_at_copies, is_essential=False, needs=monitor.DATABASE)
         return DataMonitor(
-            monitor.database_checks(context.database, replica_url, context.settings),
+            [
+                *monitor.database_checks(context.database, replica_url, context.settings),
+                directory,
+                *conditions,
+            ],
             self.alarms,
             context.clock,
             self._hold_back,
@@ -200,6 +207,11 @@ class Member:
             timeout=context.settings.get(monitor.TIMEOUT),
             after_look=self._tell,
         )
+
+    async def _look_at_copies(self) -> str:
+        if self.monitor.core.is_released and not self.services.is_running(CONFIG_MANAGER):
+            return ""  # an administrator wants it so
+        return await self._changes.problem()
 
     # -- start and stop ------------------------------------------------------------------------------
 

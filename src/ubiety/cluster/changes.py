@@ -16,6 +16,8 @@ from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
 
 POLL_SECONDS = 1.0
+LATE_SECONDS = 10.0
+"""A copy that was not compared with the database for so long is not what the database has."""
 TIDY_SECONDS = 300.0
 ORDER = (
     changes.TOPOLOGY,
@@ -55,6 +57,7 @@ class Changes:
         self._others = others
         self._seen: set[int] = set()
         self._read_at = clock.monotonic()
+        self._has_looked = False
         self._tidied_at = clock.monotonic()
         self._told = asyncio.Event()
         self._looking = asyncio.Lock()
@@ -92,13 +95,21 @@ class Changes:
             except StoreError as error:  # what was not taken over is read again
                 event("changes_not_read", level="warning", reason=str(error))
 
+    async def problem(self) -> str:
+        """Return what this node's copies lack, looking for the first time if need be. Raises StoreError."""
+        if not self._has_looked:
+            await self.look()
+        if self._clock.monotonic() - self._read_at <= LATE_SECONDS:
+            return ""
+        return "what other nodes change is not taken over; the log says why (changes_not_read)"
+
     async def look(self) -> None:
         """Take over what was changed since the last look. Raises StoreError; then the next look does it."""
         async with self._looking:
             now = self._clock.monotonic()
             if now - self._read_at > KEEP_SECONDS / 2:  # rows may be gone that were never read
                 await self._begin_anew()
-                self._read_at = now
+                self._read_at, self._has_looked = now, True
                 return
             seen = await self._database.read(changes.read, self._horizon)
             fresh = [change for change in seen.changes if change.revision not in self._seen]
@@ -106,7 +117,7 @@ class Changes:
                 ids = [change.ref_id for change in fresh if change.kind == kind]
                 if ids:
                     await self._apply(kind, list(dict.fromkeys(ids)))
-            self._horizon, self._read_at = seen.horizon, now
+            self._horizon, self._read_at, self._has_looked = seen.horizon, now, True
             self._seen = {change.revision for change in seen.changes}
 
     async def _begin_anew(self) -> None:

@@ -39,7 +39,9 @@ DATABASE = "database"
 SCHEMA = "schema"
 REPLICATION = "replication"
 DIRECTORY = "directory"
+"""This node's copy of people, domains, settings is what the database has."""
 SYNC = "directory sync"
+"""The first run of whatever fills the directory from elsewhere is over: that registers it (`Check`)."""
 
 TIMEOUT = Setting(
     "monitor.publisher_timeout",
@@ -74,7 +76,10 @@ ALARM_OF = {DATABASE: DATABASE_ERROR, HOLD: REPLICATION_FAILURE}
 
 @dataclass(frozen=True)
 class Check:
-    """How one condition is looked at: ``look`` returns what is missing, empty when it holds."""
+    """How one condition is looked at: ``look`` returns what is missing, empty when it holds.
+
+    Whatever a node must wait for has one, and hands it to the monitor when the node is composed.
+    """
 
     name: str
     look: Callable[[], Awaitable[str]]
@@ -113,6 +118,7 @@ class DataMonitor:
         self._released = asyncio.Event()
         self._looked: dict[str, float] = {}
         self._looks: dict[str, asyncio.Future[str]] = {}
+        self._troubles: dict[str, dict[str, str]] = {}  # alarm -> condition -> text
         self.seen_at = 0.0
         """When it last looked: seconds since 1970."""
 
@@ -170,18 +176,26 @@ class DataMonitor:
     def _perform(self, output: Output) -> None:
         match output:
             case Delayed(text):
-                self._alarms.begin(REPLICATION_FAILURE, f"Feature services are held back. {text}")
+                self._trouble(HOLD, f"Feature services are held back. {text}")
             case Released(missing):
                 event("feature_services_released", missing=missing)
                 self._held_back("")
                 self._released.set()
             case Troubled(name, text):
-                self._alarms.begin(ALARM_OF.get(name, REPLICATION_FAILURE), f"{name}: {text}")
+                self._trouble(name, f"{name}: {text}")
             case Recovered(name):
-                alarm = ALARM_OF.get(name, REPLICATION_FAILURE)
-                self._alarms.end(alarm)
-                if alarm == REPLICATION_FAILURE:
-                    self._alarms.note(REPLICATION_INFORMATION, f"{name or 'Start of the node'}: all is well.")
+                self._trouble(name, "")
+
+    def _trouble(self, name: str, text: str) -> None:
+        """Tell of what is wrong with a condition; empty: nothing. Conditions may share an alarm."""
+        alarm = ALARM_OF.get(name, REPLICATION_FAILURE)
+        troubles = self._troubles.setdefault(alarm, {})
+        troubles.pop(name, None)
+        if text:
+            troubles[name] = text
+        tell(self._alarms, alarm, " ".join(troubles.values()))
+        if not text and alarm == REPLICATION_FAILURE:
+            self._alarms.note(REPLICATION_INFORMATION, f"{name or 'Start of the node'}: all is well.")
 
 
 async def wait_for_database(

@@ -78,6 +78,7 @@ class Readiness:
         self._began: float | None = None
         self._standings = {one.name: Standing(one) for one in conditions}
         self._told: set[str] = set()
+        self._told_missing: list[str] = []
 
     @property
     def standings(self) -> list[Standing]:
@@ -117,16 +118,21 @@ class Readiness:
                 self._told.discard(HOLD)
                 outputs.append(Recovered(HOLD))
             return outputs + self._watch(now)
-        if waited >= QUIET_SECONDS and HOLD not in self._told:
+        names = [one.condition.name for one in missing]
+        if waited >= QUIET_SECONDS and names != self._told_missing:
             self._told.add(HOLD)
+            self._told_missing = names
             return [Delayed(self._words(missing))]
         return []
 
     def _watch(self, now: float) -> list[Output]:
         outputs: list[Output] = []
         for name, standing in self._standings.items():
+            if standing.problem and self._is_hidden(standing):
+                standing.since = now  # whether it is a problem of its own is seen from here on
+                continue
             is_old = now - standing.since >= QUIET_SECONDS
-            if standing.problem and is_old and name not in self._told and not self._is_hidden(standing):
+            if standing.problem and is_old and name not in self._told:
                 self._told.add(name)
                 outputs.append(Troubled(name, standing.problem))
             elif not standing.problem and name in self._told:

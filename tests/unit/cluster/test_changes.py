@@ -3,10 +3,12 @@
 import asyncio
 import json
 
+import pytest
 from sqlalchemy import Connection
 
 from tests.unit.cluster.nodes import add, cluster, until
 from tests.unit.users.place import DOMAIN
+from ubiety.cluster import changes as changing
 from ubiety.store import changes, domains, nodes, users
 from ubiety.store import settings as setting_rows
 from ubiety.store.epochs import COUNTER_BITS
@@ -49,6 +51,19 @@ async def test_a_transaction_that_ends_late_is_taken_over(postgres_url: str) -> 
                 assert beta.place.context.homes.domains == {DOMAIN}
             await beta.changes.look()
         assert beta.place.context.homes.domains == {DOMAIN, "late.example"}
+
+
+async def test_a_copy_is_compared_with_the_database_before_it_counts(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster(postgres_url, "alpha", "beta", follows=False) as (alpha, beta):
+        await add(alpha, "ada", 1)
+        assert await beta.changes.problem() == ""
+        assert beta.set_of("ada") == 1, "it has looked by itself"
+        await add(alpha, "grace", 1)
+        monkeypatch.setattr(changing, "LATE_SECONDS", -1.0)
+        assert "not taken over" in await beta.changes.problem()
+        assert beta.set_of("grace") is None, "from then on that is the business of the service"
 
 
 async def test_settings_follow_and_go_back_to_the_default(postgres_url: str) -> None:

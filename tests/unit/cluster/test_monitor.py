@@ -56,7 +56,6 @@ async def wait_for(condition: object, seconds: float = 20.0) -> None:
 async def test_a_node_waits_for_its_database_and_tells_of_an_outage(own_postgres: Postgres) -> None:
     url = own_postgres.make_database()
     database = Database(url)
-    database.migrate()
     database.write_now(nodes.register, "node1", "0.1.0", "boot", 1.0)
     own_postgres.stop()
 
@@ -97,7 +96,68 @@ async def test_a_node_waits_for_its_database_and_tells_of_an_outage(own_postgres
         database.close()
 
 
-async def test_one_look_at_a_time_however_long_it_takes(own_postgres: Postgres) -> None:
+async def test_a_node_waits_for_the_first_run_of_a_directory_sync(tmp_path: Path) -> None:
+    """Whatever fills the directory hands its condition over: it holds back like all others."""
+    problem = "it has not run yet"
+
+    async def well() -> str:
+        return ""
+
+    async def synced() -> str:
+        return problem
+
+    database = Database(f"sqlite:///{tmp_path}/ubiety.db")
+    alarms = Alarms(database, SystemClock())
+    conditions = [
+        Check(monitor.DIRECTORY, well, is_essential=False, needs=monitor.DATABASE),
+        Check(monitor.SYNC, synced, is_essential=False, needs=monitor.DATABASE),
+    ]
+    watchers = [
+        DataMonitor(conditions, alarms, SystemClock(), print, is_publisher=is_publisher, timeout=0.0)
+        for is_publisher in (True, False)
+    ]
+    for watcher in watchers:
+        await watcher.look()
+    publisher, subscriber = watchers
+    assert publisher.core.is_released, "its time is over"
+    assert subscriber.core.waiting_for == "directory sync: it has not run yet"
+    problem = ""
+    await subscriber.look()
+    assert subscriber.core.is_released
+    database.close()
+
+
+async def test_conditions_that_share_an_alarm_end_it_together(tmp_path: Path) -> None:
+    problems = {monitor.SCHEMA: "", monitor.REPLICATION: ""}
+
+    def check(name: str) -> Check:
+        async def look() -> str:
+            return problems[name]
+
+        return Check(name, look)
+
+    database = Database(f"sqlite:///{tmp_path}/ubiety.db")
+    alarms = Alarms(database, SystemClock())
+    watcher = DataMonitor([check(name) for name in problems], alarms, SystemClock(), print)
+
+    async def text() -> str:
+        await watcher.look()
+        await asyncio.sleep(readiness.QUIET_SECONDS)
+        await watcher.look()
+        alarm = alarms.current.get(alarm_names.REPLICATION_FAILURE)
+        return alarm.text if alarm is not None else ""
+
+    assert await text() == ""
+    problems.update(dict.fromkeys(problems, "bad"))
+    assert await text() == "schema: bad replication: bad"
+    problems[monitor.SCHEMA] = ""
+    assert await text() == "replication: bad"
+    problems[monitor.REPLICATION] = ""
+    assert await text() == ""
+    database.close()
+
+
+async def test_one_look_at_a_time_however_long_it_takes(postgres_url: str) -> None:
     asked = 0
 
     async def hang() -> str:
@@ -106,7 +166,7 @@ async def test_one_look_at_a_time_however_long_it_takes(own_postgres: Postgres) 
         await asyncio.sleep(60)
         return ""
 
-    database = Database(own_postgres.make_database())
+    database = Database(postgres_url)
     watcher = DataMonitor([Check("database", hang)], Alarms(database, SystemClock()), SystemClock(), print)
     monitor_seconds, monitor.ANSWER_SECONDS = monitor.ANSWER_SECONDS, 0.05
     try:
@@ -155,7 +215,6 @@ async def test_a_replica_that_follows_lags_and_goes_away(own_postgres: Postgres)
             return replication.replica_problem(follower, where, limit)
 
         database = Database(url)
-        database.migrate()
         await wait_for(lambda: problem() == "")
         (shown,) = (await database.read(replication.report)).replicas
         assert shown.state.startswith("streaming")

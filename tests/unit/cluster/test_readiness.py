@@ -92,3 +92,30 @@ def test_what_cannot_be_known_is_not_told() -> None:
     assert readiness.step(110.0) == [Delayed("database: no answer")]
     readiness.seen("database", "", 111.0)
     assert readiness.waiting_for == "schema: no answer"
+
+
+def test_a_delay_whose_cause_changes_is_told_again() -> None:
+    readiness = make(is_publisher=False, database="no answer")
+    readiness.step(100.0)
+    assert readiness.step(106.0) == [Delayed("database: no answer")]
+    readiness.seen("database", "refused", 107.0)
+    assert readiness.step(107.0) == [], "the same is missing"
+    readiness.seen("database", "", 108.0)
+    readiness.seen("replication", "90 s behind", 108.0)
+    assert readiness.step(108.0) == [Delayed("replication: 90 s behind")]
+
+
+def test_what_could_not_be_known_has_its_time_when_it_can() -> None:
+    conditions = [Condition("database"), Condition("directory", needs="database")]
+    readiness = Readiness(conditions, is_publisher=False, timeout=TIMEOUT)
+    for name in ("database", "directory"):
+        readiness.seen(name, "", 100.0)
+    assert readiness.step(100.0) == [Released("")]
+    for now in (200.0, 230.0):
+        readiness.seen("database", "no answer", now)
+        readiness.seen("directory", "late", now)
+        outputs = readiness.step(now)
+    assert outputs == [Troubled("database", "no answer")]
+    readiness.seen("database", "", 231.0)
+    assert readiness.step(231.0) == [Recovered("database")], "it was late because of the database"
+    assert readiness.step(230.0 + QUIET_SECONDS) == [Troubled("directory", "late")]
