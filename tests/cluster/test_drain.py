@@ -20,7 +20,6 @@ RATE = 100
 MOST_AWAY = 12.0
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_nothing_is_lost_when_each_node_is_drained_and_restarted(tmp_path: Path) -> None:
     names = [f"m{number}" for number in range(MEMBERS)]

@@ -15,7 +15,6 @@ from tests.cluster.rig import running
 MEMBERS = 100
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("seconds", [20, pytest.param(60, marks=pytest.mark.soak)])
 async def test_people_stay_on_and_chat_without_a_database(tmp_path: Path, seconds: int) -> None:

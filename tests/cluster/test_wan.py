@@ -16,7 +16,6 @@ ONE_WAY_MILLISECONDS = 40.0
 CHAT_SECONDS = 6.0
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_a_distant_node_serves_and_takes_over(tmp_path: Path) -> None:
     names = [f"m{number}" for number in range(MEMBERS)]
