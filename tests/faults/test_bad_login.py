@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from statistics import median
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from tests.harness.client import SASL, Client, SaslFailedError
 from tests.harness.tags import Tag
 from tests.harness.wire import ConnectionGoneError
-from tests.node import Node, NodeFactory
+from tests.node import Node
 
 # Longer than an honest failure takes, shorter than the first back-off.
 PROMPT_SECONDS = 0.45
@@ -20,52 +20,65 @@ PROMPT_SECONDS = 0.45
 LOGIN_SECONDS = 1.5
 
 
+@dataclass(frozen=True)
+class Guarded:
+    """The module's node, and people of whom no other test knows.
+
+    Back-off outlives a test: each comes from addresses of its own.
+    """
+
+    node: Node
+    victim: str
+    other: str
+    third: str
+
+
 @pytest.fixture
-def guarded(start_node: NodeFactory) -> Iterator[Node]:
-    """A node of the test's own: back-off outlives a test."""
-    node = start_node()
-    node.add_users("victim", "other", "third")
-    yield node
+def guarded(own_node: Node) -> Guarded:
+    """For one test."""
+    return Guarded(own_node, *own_node.take_users(3))
 
 
-async def test_account_backs_off_whatever_the_address(guarded: Node) -> None:
+async def test_account_backs_off_whatever_the_address(guarded: Guarded) -> None:
     """Guesses at one account get slower though each comes from another address."""
-    waits = [await guess(guarded, "victim", f"127.0.7.{number}") for number in range(1, 9)]
+    waits = [await guess(guarded.node, guarded.victim, f"127.0.7.{number}") for number in range(1, 9)]
     assert median(waits[:5]) < PROMPT_SECONDS, waits
     assert waits[6] >= 0.45 and waits[7] >= 0.9, waits
     # The right password waits too, else it would be told apart; then it opens.
     started = time.monotonic()
-    client = await Client(guarded.place, "victim").login()
+    client = await Client(guarded.node.place, guarded.victim).login()
     assert time.monotonic() - started >= 0.9
     await client.close()
     # Nobody else waits.
-    assert await login_seconds(guarded, "other", "127.0.7.1") < LOGIN_SECONDS
+    assert await login_seconds(guarded.node, guarded.other, "127.0.7.1") < LOGIN_SECONDS
 
 
-async def test_address_backs_off_whatever_the_account(guarded: Node) -> None:
+async def test_address_backs_off_whatever_the_account(guarded: Guarded) -> None:
     """Guesses from one address get slower though each is at another account."""
-    waits = [await guess(guarded, f"somebody{number}", "127.0.8.1") for number in range(14)]
+    waits = [await guess(guarded.node, f"somebody{number}", "127.0.8.1") for number in range(14)]
     assert median(waits[:10]) < PROMPT_SECONDS, waits
     assert waits[12] >= 0.45 and waits[13] >= 0.9, waits
-    assert await login_seconds(guarded, "other", "127.0.8.2") < LOGIN_SECONDS
-    assert await login_seconds(guarded, "third", "127.0.8.1") >= 0.9
+    assert await login_seconds(guarded.node, guarded.other, "127.0.8.2") < LOGIN_SECONDS
+    assert await login_seconds(guarded.node, guarded.third, "127.0.8.1") >= 0.9
 
 
-async def test_stream_ends_after_three_failures(guarded: Node) -> None:
-    client = Client(guarded.place, "victim", "wrong")
+async def test_stream_ends_after_three_failures(guarded: Guarded) -> None:
+    client = Client(guarded.node.place, guarded.victim, "wrong")
+    client.source = "127.0.6.2"
     await client.connect()
     for _ in range(3):
         with pytest.raises((SaslFailedError, ConnectionGoneError)):
             await client.authenticate("PLAIN")
     await client.wire.lost()
-    assert await login_seconds(guarded, "victim", "127.0.6.1") < 5
+    assert await login_seconds(guarded.node, guarded.victim, "127.0.6.1") < 5
 
 
-async def test_unknown_account_looks_like_a_wrong_password(guarded: Node) -> None:
+async def test_unknown_account_looks_like_a_wrong_password(guarded: Guarded) -> None:
     """Nobody learns from the answers who exists: same condition, and a salt that stays the same."""
     for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"):
-        for user in ("victim", "no.such.person"):
-            client = Client(guarded.place, user, "wrong")
+        for user in (guarded.victim, "no.such.person"):
+            client = Client(guarded.node.place, user, "wrong")
+            client.source = "127.0.9.1"
             await client.connect()
             with pytest.raises(SaslFailedError) as caught:
                 await client.authenticate(mechanism)
@@ -126,13 +139,13 @@ async def test_login_without_tls_is_not_offered(shared_node: Node, witness: Clie
     client.abort()
 
 
-async def test_login_while_others_guess(guarded: Node) -> None:
+async def test_login_while_others_guess(guarded: Guarded) -> None:
     """A hundred guesses at once hold up nobody who knows a password."""
     guesses = [
-        asyncio.create_task(guess(guarded, f"somebody{number}", f"127.0.5.{number % 20 + 1}"))
+        asyncio.create_task(guess(guarded.node, f"somebody{number}", f"127.0.5.{number % 20 + 1}"))
         for number in range(100)
     ]
-    assert await login_seconds(guarded, "other", "127.0.4.1") < 5
+    assert await login_seconds(guarded.node, guarded.other, "127.0.4.1") < 5
     for task in guesses:
         task.cancel()
     await asyncio.gather(*guesses, return_exceptions=True)
