@@ -1,5 +1,8 @@
 """A private PostgreSQL for the tests: one cluster per session, one fresh database per test.
 
+A cluster is a copy of one that was made once in the run, and so is a migrated database in it: making and
+migrating cost several seconds.
+
 The server never runs as root: under root it is started as the user ``postgres`` of Debian's package, else as
 whoever runs the tests. It listens on a Unix socket in its own directory and on a free port of 127.0.0.1, with
 ``fsync`` on: what the tests call durable is durable.
@@ -8,6 +11,8 @@ whoever runs the tests. It listens on a Unix socket in its own directory and on 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import itertools
 import os
 import pwd
@@ -22,7 +27,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.databases import migrate
+
 USER = "postgres"
+#: The database in every cluster that others are copied from.
+MIGRATED = "migrated"
 MISSING = (
     "These tests need PostgreSQL's server: install the Debian package `postgresql`"
     " (looked for initdb on the PATH and in /usr/lib/postgresql/*/bin)."
@@ -48,10 +57,22 @@ class Postgres:
         self._numbers = itertools.count(1)
 
     def create(self) -> None:
-        """Make the cluster's files."""
+        """Make the cluster's files, with a migrated database in them."""
         self.give(self.directory)
         self.directory.chmod(0o755)
-        self._run("initdb", "-D", str(self.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        settings = ("-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N", "--wal-segsize=1")
+        self._run("initdb", "-D", str(self.data), *settings)
+        self.start()
+        with self.connect() as conn:
+            conn.execute(f"CREATE DATABASE {MIGRATED}".encode())
+        migrate(self._url(MIGRATED))
+        self.stop()
+
+    def copy(self, template: Path) -> None:
+        """Take over the packed files of a cluster that was created and stopped."""
+        self.give(self.directory)
+        self.directory.chmod(0o755)
+        _tar("-xpf", template, self.directory)
         if self.network:
             with (self.data / "pg_hba.conf").open("a") as rules:
                 rules.write(f"host all all {self.network} trust\n")
@@ -92,15 +113,19 @@ class Postgres:
         self.stop(mode)
         self.start()
 
-    def make_database(self, place: Path | None = None) -> str:
-        """Create an empty database, in a tablespace at ``place`` if one is given, and return its URL."""
+    def make_database(self, place: Path | None = None, *, is_empty: bool = False) -> str:
+        """Create a database and return its URL: migrated, or without any table.
+
+        ``place``: in a tablespace there.
+        """
         name = f"test{next(self._numbers)}"
         with self.connect() as conn:
             if place is not None:
                 conn.execute(f"CREATE TABLESPACE {name} LOCATION '{place}'".encode())
             where = f" TABLESPACE {name}" if place is not None else ""
-            conn.execute(f'CREATE DATABASE "{name}"{where}'.encode())
-        return f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{name}"
+            like = "template1" if is_empty else MIGRATED
+            conn.execute(f'CREATE DATABASE "{name}" TEMPLATE {like}{where}'.encode())
+        return self._url(name)
 
     def give(self, directory: Path) -> None:
         """Let the server write to a directory."""
@@ -118,6 +143,9 @@ class Postgres:
         return psycopg.connect(
             host="127.0.0.1", port=self.port, user=USER, dbname=name, autocommit=True, connect_timeout=3
         )
+
+    def _url(self, name: str) -> str:
+        return f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{name}"
 
     def _answers(self) -> bool:
         try:
@@ -143,6 +171,11 @@ def _find_programs() -> Path:
     return Path(on_path).resolve().parent
 
 
+def _tar(action: str, archive: Path, directory: Path) -> None:
+    """Pack or unpack a cluster's files, with their owner as the server wants it."""
+    subprocess.run(["tar", action, str(archive), "-C", str(directory), "data"], check=True)
+
+
 def _unprivileged() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(USER)
@@ -160,16 +193,51 @@ def _free_port() -> int:
 @contextlib.contextmanager
 def running(network: str = "") -> Iterator[Postgres]:
     """Run a cluster of one's own, for tests that stop it."""
+    with _placed(network) as server:
+        server.copy(_template())
+        server.start()
+        yield server
+
+
+@contextlib.contextmanager
+def _placed(network: str = "") -> Iterator[Postgres]:
     # Not below pytest's temporary directory: that one is closed to other users.
     directory = Path(tempfile.mkdtemp(prefix="ubiety-pg-"))
     server = Postgres(directory, network=network)
     try:
-        server.create()
-        server.start()
         yield server
     finally:
         server.stop("immediate")
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@functools.cache
+def _template() -> Path:
+    """The packed files of a stopped cluster, made by whichever of the run's processes needs one first."""
+    made = SHARED.folder / "postgresql.tar"
+    with (SHARED.folder / "postgresql.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            with _placed() as server:
+                server.create()
+                _tar("-cf", made.with_suffix(".new"), server.directory)
+            made.with_suffix(".new").rename(made)
+    return made
+
+
+class Shared:
+    """Where the processes of one test run keep what they have in common."""
+
+    folder: Path
+
+
+SHARED = Shared()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = tmp_path_factory.getbasetemp()
+    SHARED.folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
@@ -181,8 +249,16 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> Iterator[str]:
-    """An empty database of the test's own."""
+    """A database of the test's own: migrated, without rows."""
     url = postgres.make_database()
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A database of the test's own without any table."""
+    url = postgres.make_database(is_empty=True)
     yield url
     postgres.drop_database(url)
 
@@ -196,7 +272,16 @@ def own_postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, once of each kind."""
+    """A database without any table, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ubiety.db'}"
+    url: str = request.getfixturevalue("empty_postgres_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated database without rows, once of each kind: open it with ``open_migrated``."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ubiety.db'}"
     url: str = request.getfixturevalue("postgres_url")

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.databases import open_migrated
 from ubiety.admin import api
 from ubiety.admin.context import Node, SessionInfo, Sip
 from ubiety.admin.operation import call
@@ -130,8 +131,7 @@ class SmallNode:
             ]
         )
         self.settings.set_text("password.iterations", "4096")
-        self.database = Database(self.config.url)
-        self.database.migrate()
+        self.database = open_migrated(self.config.url)
         self.vault = self.database.write_now(load_vault)
         self.metrics = Metrics(Counters())
         self.homes = Homes()

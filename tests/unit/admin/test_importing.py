@@ -18,9 +18,9 @@ JPEG = b"\xff\xd8\xff\xe0 a small picture"
 
 
 @pytest.fixture
-async def node(database_url: str, tmp_path: Path) -> AsyncIterator[SmallNode]:
+async def node(fresh_url: str, tmp_path: Path) -> AsyncIterator[SmallNode]:
     """On SQLite and on PostgreSQL."""
-    async with small_node(tmp_path / "data", database_url) as made:
+    async with small_node(tmp_path / "data", fresh_url) as made:
         yield made
 
 

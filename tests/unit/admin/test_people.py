@@ -13,8 +13,8 @@ from ubiety.store import users
 from ubiety.xmpp.sasl import check_password
 
 
-async def test_a_life_on_both_databases(database_url: str, tmp_path: Path) -> None:
-    async with small_node(tmp_path / "data", database_url) as node:
+async def test_a_life_on_both_databases(fresh_url: str, tmp_path: Path) -> None:
+    async with small_node(tmp_path / "data", fresh_url) as node:
         await do(node, "user.add", userid="user1", password=SecretStr("secret"))
         await do(node, "user.update", userid="user1", name="User One")
         await do(node, "user.disable", userid="user1")

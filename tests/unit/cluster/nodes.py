@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import Connection
 
+from tests.databases import open_migrated
 from tests.unit.users.place import DOMAIN, Place
 from ubiety.cluster import directory
 from ubiety.cluster.bus import LocalBus
@@ -130,8 +131,7 @@ async def cluster(
     url: str, *names: str, bus: bool = True, follows: bool = True
 ) -> AsyncIterator[list[ClusterNode]]:
     """Some nodes on one database, all of whom know each other."""
-    database = Database(url)
-    database.migrate()
+    database = open_migrated(url)
     database.write_now(_add_domain)
     database.close()
     shared = LocalBus() if bus else None

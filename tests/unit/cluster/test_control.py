@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import open_in
 from ubiety.clock import SystemClock
 from ubiety.cluster import control
 from ubiety.cluster.control import COMMANDED, FAILED_OVER, NOT_ACTIVATED, ControlCenter, Hooks
@@ -23,7 +24,6 @@ from ubiety.cluster.services import (
     State,
 )
 from ubiety.store import nodes
-from ubiety.store.database import Database
 
 NAMES = (ROUTER, PRESENCE_ENGINE, AUTHENTICATION, CONNECTION_MANAGER)
 
@@ -36,8 +36,7 @@ class Rig:
         self.broken: set[str] = set()
         self.restarted: list[str] = []
         self.tasks: set[asyncio.Task[None]] = set()
-        self.database = Database(f"sqlite:///{path / 'ubiety.db'}")
-        self.database.migrate()
+        self.database = open_in(path)
         self.database.write_now(nodes.register, "node1", "0.1.0", "boot", 1.0)
         self.center = self.make()
 

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
+from tests.databases import open_migrated
 from ubiety.clock import SystemClock
 from ubiety.cluster import recovery_settings, topology
 from ubiety.cluster.alarms import FAILED, FAILOVER, Alarms
@@ -115,8 +116,7 @@ class Pair:
     def __init__(self, url: str) -> None:
         self.url = url
         self.bus = LocalBus()
-        database = Database(url)
-        database.migrate()
+        database = open_migrated(url)
         for name in ("north", "south"):
             database.write_now(nodes.register, name, "1.0", name, 1.0, group="pair")
         self.is_enabled(database, True)

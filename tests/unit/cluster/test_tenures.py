@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from math import inf
+from pathlib import Path
 from time import monotonic
 
 import psycopg
@@ -18,6 +19,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from tests.databases import open_in
 from tests.postgres import Postgres
 from ubiety.cluster.bus import LocalBus
 from ubiety.cluster.leases import LOOP_SECONDS
@@ -84,14 +86,7 @@ class Member:
 
 @pytest.fixture
 async def url(postgres_url: str) -> str:
-    await asyncio.to_thread(migrate, postgres_url)
     return postgres_url
-
-
-def migrate(url: str) -> None:
-    database = Database(url)
-    database.migrate()
-    database.close()
 
 
 @asynccontextmanager
@@ -242,7 +237,6 @@ async def test_a_busy_loop_loses_nothing_and_a_hung_one_does(url: str) -> None:
 
 async def test_without_a_rival_an_outage_ends_nothing(own_postgres: Postgres) -> None:
     url = own_postgres.make_database()
-    await asyncio.to_thread(migrate, url)
     one = Member(ONE, url, None)
     one.rivals({})
     one.tenures.start()
@@ -262,7 +256,6 @@ async def test_without_a_rival_an_outage_ends_nothing(own_postgres: Postgres) ->
 
 async def test_an_outage_is_survived_by_both_and_nobody_takes_over(own_postgres: Postgres) -> None:
     url = own_postgres.make_database()
-    await asyncio.to_thread(migrate, url)
     async with pair(url, LocalBus()) as (one, two):
         await asyncio.sleep(LEASE)
         stopped = asyncio.ensure_future(asyncio.to_thread(own_postgres.stop, "immediate"))
@@ -284,7 +277,6 @@ async def test_an_outage_is_survived_by_both_and_nobody_takes_over(own_postgres:
 
 async def test_a_database_that_hangs_is_an_outage_too(own_postgres: Postgres) -> None:
     url = own_postgres.make_database()
-    await asyncio.to_thread(migrate, url)
     async with pair(url, LocalBus()) as (one, two):
         pids = backends(own_postgres)
         for pid in pids:
@@ -310,7 +302,6 @@ def backends(server: Postgres) -> list[int]:
 
 async def test_without_database_and_bus_nobody_serves(own_postgres: Postgres) -> None:
     url = own_postgres.make_database()
-    await asyncio.to_thread(migrate, url)
     members = [Member(node_id, url, None) for node_id in (ONE, TWO)]
     for member in members:
         await member.start()
@@ -343,9 +334,8 @@ async def test_a_late_write_is_fenced(url: str) -> None:
     database.close()
 
 
-async def test_on_sqlite_nothing_runs_out(tmp_path: object) -> None:
-    database = Database(f"sqlite:///{tmp_path}/ubiety.db")
-    database.migrate()
+async def test_on_sqlite_nothing_runs_out(tmp_path: Path) -> None:
+    database = open_in(tmp_path)
     tenures = AlwaysServing(database, ONE, "node1")
     first = await tenures.take(ONE)
     assert tenures.serving() == {ONE: first} and tenures.deadline == inf

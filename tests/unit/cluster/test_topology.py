@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from tests.databases import open_in
 from ubiety.cluster.topology import Group, Node, Topology, load
 from ubiety.store import nodes
-from ubiety.store.database import Database
 
 EAST = Group(1, "east", ha_enabled=True, nodes=(Node(1, "alpha", 1, is_publisher=True), Node(3, "gamma", 1)))
 WEST = Group(2, "west", nodes=(Node(2, "beta", 2, ports=(("c2s", 5222),)),))
@@ -42,8 +42,7 @@ def test_only_with_high_availability_the_other_node_may_serve() -> None:
 
 
 def test_it_is_loaded_from_the_database(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'ubiety.db'}")
-    database.migrate()
+    database = open_in(tmp_path)
     assert database.read_now(load) == Topology()
     for name in ("beta", "alpha"):
         database.write_now(nodes.register, name, "1.0", "b", 5.0, ports={"c2s": 1}, address=f"{name}.test")

@@ -9,6 +9,7 @@ import pytest
 from lxml import etree
 from sqlalchemy import Connection
 
+from tests.databases import open_in
 from ubiety.demo.banner import render_banner
 from ubiety.demo.organisation import Organisation, build_organisation
 from ubiety.demo.photos import draw_photo
@@ -25,8 +26,7 @@ ITERATIONS = 10  # the work is the same, only less of it
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'ubiety.db'}")
-    database.migrate()
+    database = open_in(tmp_path)
     yield database
     database.close()
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from pathlib import Path
 
+from tests.databases import open_migrated
 from tests.unit.gateway.rig import Call, Timeline
 from tests.unit.users.place import DOMAIN, Client, Place
 from ubiety.conditions import StanzaError
@@ -37,7 +38,6 @@ from ubiety.sip.message import Request, Response, make_response, parse_message
 from ubiety.sip.outputs import Hop, Peer
 from ubiety.stanza import Stanza
 from ubiety.store import outgoing_messages, sip_dialogs
-from ubiety.store.database import Database
 
 Message = Request | Response
 
@@ -257,10 +257,7 @@ class ImRig:
             for suffix in ("", "-wal"):
                 if of.with_name(of.name + suffix).exists():
                     shutil.copy(of.with_name(of.name + suffix), path.with_name(path.name + suffix))
-        database = Database(f"sqlite:///{path}")
-        if of is None:
-            database.migrate()
-        return Place(database)
+        return Place(open_migrated(f"sqlite:///{path}"))
 
     @property
     def gates(self) -> tuple[Gate, Gate]:

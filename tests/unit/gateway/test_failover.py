@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import open_in
 from ubiety.clock import ManualClock
 from ubiety.config import Listen
 from ubiety.gateway import settings as federation_settings
@@ -133,8 +134,7 @@ class _Answers(Server):
 
 @pytest.fixture
 async def side(tmp_path: Path) -> AsyncIterator[Side]:
-    database = Database(f"sqlite:///{tmp_path / 'ubiety.db'}")
-    database.migrate()
+    database = open_in(tmp_path)
     made = Side(database)
     await made.stack.start()
     yield made

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import open_in
 from ubiety.clock import ManualClock
 from ubiety.cluster.changes import ORDER, Changes
 from ubiety.gateway.federation import MOST_STRANGERS, Federation, FederationCopy
@@ -28,9 +29,7 @@ LYNC = Route(0, ".com.domaina", "domain", "Lync", "lync1.domaina.com", 5061, "tl
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
     """An empty database."""
-    made = Database(f"sqlite:///{tmp_path / 'ubiety.db'}")
-    made.migrate()
-    return made
+    return open_in(tmp_path)
 
 
 async def test_a_node_follows_the_tables(database: Database) -> None:
@@ -120,7 +119,6 @@ def test_the_advanced_mode_is_refused_where_several_clusters_are_joined() -> Non
 
 async def test_other_nodes_take_over_what_one_has_written(postgres_url: str) -> None:
     one, other = Database(postgres_url), Database(postgres_url)
-    one.migrate()
     copy = FederationCopy()
     take_over = dict.fromkeys(ORDER, _nothing) | {
         changes.FEDERATION: lambda _: copy.refresh(other),

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.databases import open_migrated
 from tests.harness.client import Client
 from tests.harness.client import Place as Address
 from tests.unit.users.place import DOMAIN, NOW, Place
@@ -141,8 +142,7 @@ class Cluster:
     async def add_people(self, *names: str) -> None:
         """Write people to the database, all with the same password."""
         keys = passwords.dump_keys(passwords.hash_password(PASSWORD, ITERATIONS, [b"salt" * 4] * 2))
-        database = Database(self.url)
-        database.migrate()
+        database = open_migrated(self.url)
 
         def add(conn):  # type: ignore[no-untyped-def]
             domain = domains.find(conn, DOMAIN) or domains.add(conn, DOMAIN, NOW, is_default=True)

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from tests.databases import open_migrated
 from tests.unit.rig import RESUME_SECONDS, WINDOW, Account, Device
 from tests.unit.users.place import DOMAIN, Place
 from ubiety.clock import ManualClock
@@ -186,8 +187,7 @@ class Nodes(Account):
 
     def start(self, node_id: int) -> Node:
         """Start a node that serves nothing yet."""
-        database = Database(self.url)
-        database.migrate()
+        database = open_migrated(self.url)
         node = self.nodes[node_id] = Node(self, node_id, database)
         for person in self._people:
             node.place.context.homes.put(person)

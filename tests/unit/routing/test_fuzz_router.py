@@ -13,12 +13,12 @@ from collections import Counter
 import pytest
 from lxml import etree
 
+from tests.databases import open_in
 from tests.unit.routing.stanza_inputs import PEOPLE, RESOURCES, Inputs
 from tests.unit.users.place import DOMAIN, Place
 from ubiety.jid import Jid
 from ubiety.routing.sessions import Session
 from ubiety.stanza import Stanza
-from ubiety.store.database import Database
 from ubiety.store.errors import StoreError
 from ubiety.users import offline
 from ubiety.xmpp import outputs as out
@@ -303,8 +303,7 @@ async def test_random_stanzas_for_a_while(
     monkeypatch.setattr(offline, "PAGE", 5)
     monkeypatch.setattr(offline, "RETRY_SECONDS", BUSY_SECONDS)
     seed = int(os.environ.get("UBIETY_FUZZ_SEED", "0")) or time.time_ns() % (1 << 32)
-    database = Database(f"sqlite:///{tmp_path / 'ubiety.db'}", busy_timeout=BUSY_SECONDS)
-    database.migrate()
+    database = open_in(tmp_path, busy_timeout=BUSY_SECONDS)
     place = Place(database)
     await place.people(*PEOPLE)
     crowd = Crowd(place, seed)

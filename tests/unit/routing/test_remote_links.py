@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from tests.databases import open_migrated
 from tests.unit.users.place import DOMAIN, Place
 from ubiety.clock import SystemClock
 from ubiety.cluster.bus import LocalBus
 from ubiety.cluster.links import NodeLinks
-from ubiety.store.database import Database
 from ubiety.users.elsewhere import Elsewhere
 
 
@@ -20,8 +20,7 @@ async def places(postgres_url: str) -> AsyncIterator[dict[int, Place]]:
     bus, made, ends = LocalBus(), {}, {}
     loop = asyncio.get_running_loop()
     for node_id in (1, 2):
-        database = Database(postgres_url)
-        database.migrate()
+        database = open_migrated(postgres_url)
         place = made[node_id] = Place(database)
         context = place.context
         context.clock = SystemClock()

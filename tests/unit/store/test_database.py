@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
+from tests.databases import open_migrated
 from tests.postgres import Postgres
 from ubiety.store import settings
 from ubiety.store.database import Database
@@ -85,9 +86,8 @@ async def test_readers_cannot_write(database: Database) -> None:
     assert await database.read(settings.load) == {}
 
 
-async def test_a_closed_database_says_so(database_url: str) -> None:
-    database = Database(database_url)
-    database.migrate()
+async def test_a_closed_database_says_so(fresh_url: str) -> None:
+    database = open_migrated(fresh_url)
     database.close()
     with pytest.raises(RuntimeError, match="closed"):
         await database.read(settings.load)
@@ -104,8 +104,7 @@ async def test_foreign_keys_are_kept(database: Database) -> None:
 
 
 async def test_a_restarted_server_is_not_noticed(own_postgres: Postgres) -> None:
-    database = Database(own_postgres.make_database())
-    database.migrate()
+    database = open_migrated(own_postgres.make_database())
     await asyncio.gather(*(database.write(settings.put, "a", str(n)) for n in range(5)))
     await asyncio.gather(*(database.read(settings.load) for _ in range(20)))
     await asyncio.to_thread(own_postgres.restart, "immediate")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from tests.databases import open_in, open_migrated
 from tests.postgres import Postgres, running
 from tests.unit.store.ledgers import FIRST, Settled, make_entry, stored
 from ubiety.store import streams
@@ -85,8 +86,7 @@ async def test_disk_full_refuses_and_recovers(tmp_path: Path) -> None:
 
 
 async def fill_and_clear_sqlite(small_disk: Path) -> None:
-    database = Database(f"sqlite:///{small_disk / 'ubiety.db'}")
-    database.migrate()
+    database = open_in(small_disk)
     ledger, settled = Ledger(database), Settled()
     ledger.submit(make_entry(FIRST, settled))
     await ledger.flush()
@@ -121,8 +121,7 @@ async def test_disk_full_under_postgresql() -> None:
 
 
 async def fill_and_clear_postgresql(small_disk: Path, server: Postgres) -> None:
-    database = Database(server.make_database(place=small_disk))
-    database.migrate()
+    database = open_migrated(server.make_database(place=small_disk))
     ledger, settled = Ledger(database), Settled()
     ledger.submit(make_entry(FIRST, settled))
     await ledger.flush()
@@ -154,8 +153,7 @@ def fill(path: Path) -> None:
 
 async def test_locked_by_another_process_refuses_and_recovers(tmp_path: Path) -> None:
     path = tmp_path / "ubiety.db"
-    database = Database(f"sqlite:///{path}", busy_timeout=0.2)
-    database.migrate()
+    database = open_migrated(f"sqlite:///{path}", busy_timeout=0.2)
     ledger, settled = Ledger(database), Settled()
     child = subprocess.Popen(
         [sys.executable, str(HERE / "locking_child.py"), str(path), "1.5"], stdout=subprocess.PIPE
@@ -179,8 +177,7 @@ async def test_locked_by_another_process_refuses_and_recovers(tmp_path: Path) ->
 
 async def test_a_short_lock_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "ubiety.db"
-    database = Database(f"sqlite:///{path}")
-    database.migrate()
+    database = open_migrated(f"sqlite:///{path}")
     ledger, settled = Ledger(database), Settled()
     child = subprocess.Popen(
         [sys.executable, str(HERE / "locking_child.py"), str(path), "0.5"], stdout=subprocess.PIPE
@@ -199,8 +196,7 @@ async def test_a_short_lock_is_waited_for(tmp_path: Path) -> None:
 async def test_a_locked_table_of_postgresql_refuses_and_recovers(
     postgres: Postgres, postgres_url: str
 ) -> None:
-    database = Database(postgres_url, busy_timeout=0.2)
-    database.migrate()
+    database = open_migrated(postgres_url, busy_timeout=0.2)
     ledger, settled = Ledger(database), Settled()
     with postgres.connect(postgres_url.rpartition("/")[2]) as other:
         other.execute("BEGIN")
@@ -221,8 +217,7 @@ async def test_a_locked_table_of_postgresql_refuses_and_recovers(
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 async def test_postgresql_restarted_in_the_middle(own_postgres: Postgres, mode: str) -> None:
-    database = Database(own_postgres.make_database())
-    database.migrate()
+    database = open_migrated(own_postgres.make_database())
     ledger, settled = Ledger(database), Settled()
     restart = asyncio.create_task(asyncio.to_thread(own_postgres.restart, mode))
     number = FIRST
@@ -242,8 +237,7 @@ async def test_postgresql_restarted_in_the_middle(own_postgres: Postgres, mode: 
 
 async def test_without_a_database_nothing_is_settled_and_all_can_be_cancelled(own_postgres: Postgres) -> None:
     url = own_postgres.make_database()
-    database = Database(url)
-    database.migrate()
+    database = open_migrated(url)
     ledger, settled = Ledger(database), Settled()
     ledger.submit(make_entry(FIRST, settled))
     await ledger.flush()
@@ -272,8 +266,7 @@ async def test_without_a_database_nothing_is_settled_and_all_can_be_cancelled(ow
 async def test_what_was_written_in_doubt_and_then_cancelled_is_deleted(
     own_postgres: Postgres,
 ) -> None:
-    database = Database(own_postgres.make_database())
-    database.migrate()
+    database = open_migrated(own_postgres.make_database())
     ledger, settled = Ledger(database), Settled()
     entry = make_entry(FIRST, settled)
     ledger.submit(entry)
@@ -289,8 +282,7 @@ async def test_what_was_written_in_doubt_and_then_cancelled_is_deleted(
 
 
 async def test_closing_does_not_wait_for_a_database_that_is_away(own_postgres: Postgres) -> None:
-    database = Database(own_postgres.make_database())
-    database.migrate()
+    database = open_migrated(own_postgres.make_database())
     ledger, settled = Ledger(database), Settled()
     await asyncio.to_thread(own_postgres.stop)
     ledger.submit(make_entry(FIRST, settled))

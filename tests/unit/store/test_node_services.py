@@ -1,19 +1,19 @@
 """Decisions about services and alarms, in both databases."""
 
+from tests.databases import open_migrated
 from ubiety.store import alarms, node_services, nodes
 from ubiety.store.database import Database
 from ubiety.store.node_services import Decision
 
 
 async def _open(url: str) -> Database:
-    database = Database(url)
-    database.migrate()
+    database = open_migrated(url)
     database.write_now(nodes.register, "node1", "0.1.0", "boot", 1.0)
     return database
 
 
-async def test_decisions_are_kept_by_node_and_service(database_url: str) -> None:
-    database = await _open(database_url)
+async def test_decisions_are_kept_by_node_and_service(fresh_url: str) -> None:
+    database = await _open(fresh_url)
     assert await database.read(node_services.load, 1) == {}
     await database.write(node_services.save, 1, "Cisco XCP Router", Decision(stopped=True))
     await database.write(
@@ -28,8 +28,8 @@ async def test_decisions_are_kept_by_node_and_service(database_url: str) -> None
     database.close()
 
 
-async def test_alarms_begin_once_and_end(database_url: str) -> None:
-    database = await _open(database_url)
+async def test_alarms_begin_once_and_end(fresh_url: str) -> None:
+    database = await _open(fresh_url)
     await database.write(alarms.begin, 1, "DatabaseUnreachable", "error", "first words", 10.0)
     await database.write(alarms.begin, 1, "DatabaseUnreachable", "error", "newer words", 11.0)
     await database.write(alarms.note, 1, "SRMFailover", "critical", "to node2", 12.0)

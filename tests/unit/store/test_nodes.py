@@ -5,6 +5,7 @@ import threading
 import pytest
 from sqlalchemy import Connection, text
 
+from tests.databases import open_migrated
 from ubiety.store import changes, nodes
 from ubiety.store.database import Database
 from ubiety.store.epochs import next_epoch
@@ -124,10 +125,9 @@ def test_a_state_that_is_the_same_is_no_change(database: Database) -> None:
     assert loaded.state_since == 12.0
 
 
-def test_nodes_that_start_for_the_first_time_together_get_different_ids(database_url: str) -> None:
-    database = Database(database_url)
-    database.migrate()
-    databases = [Database(database_url) for _ in range(4)]
+def test_nodes_that_start_for_the_first_time_together_get_different_ids(fresh_url: str) -> None:
+    database = open_migrated(fresh_url)
+    databases = [Database(fresh_url) for _ in range(4)]
     threads = [
         threading.Thread(target=_register, args=(one, f"node{number}"))
         for number, one in enumerate(databases)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.databases import open_migrated
 from ubiety.store import changes, messages, strays
 from ubiety.store.database import Database
 from ubiety.store.epochs import COUNTER_BITS
@@ -14,10 +15,9 @@ NOW = 1_700_000_000.0
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(fresh_url: str) -> Iterator[Database]:
     """An empty database of either kind."""
-    made = Database(database_url)
-    made.migrate()
+    made = open_migrated(fresh_url)
     yield made
     made.close()
 
@@ -66,8 +66,7 @@ def test_a_message_in_doubt_keeps_the_number_under_which_it_was_written(database
 
 
 def test_all_nodes_are_told_in_the_same_transaction(postgres_url: str) -> None:
-    database = Database(postgres_url)
-    database.migrate()
+    database = open_migrated(postgres_url)
     horizon = database.read_now(changes.horizon)
     epoch, _ = database.write_now(strays.draw)
     database.write_now(strays.insert, epoch, [stray()])

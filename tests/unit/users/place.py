@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from tests.databases import open_migrated
 from ubiety.clock import ManualClock
 from ubiety.conditions import StanzaError
 from ubiety.declared import SETTINGS
@@ -299,8 +300,7 @@ def open_place(folder: Path) -> Place:
 
 def open_place_on(url: str) -> Place:
     """Make a place on an empty database. Call it in the running loop."""
-    database = Database(url)
-    database.migrate()
+    database = open_migrated(url)
     return Place(database)
 
 
