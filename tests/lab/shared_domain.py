@@ -16,7 +16,8 @@ BOB = {"uri": f"bob@{DOMAIN}", "name": "Bob Builder", "signed_in": "available", 
 def start_shared(start_node: NodeFactory, lync_port: int, *people: str) -> Node:
     """A node with people that sends what it does not know to the pool, and trusts what comes from there."""
     node = start_node(environment={"UBIETY_SIP_PORT": str(free_port()), "UBIETY_ADDRESS": "127.0.0.1"})
-    node.add_users(*people)
+    if people:
+        node.add_users(*people)
     node.command("federation", "enable")
     route = ".".join(["", *reversed(DOMAIN.split("."))])
     node.command("route", "add", route, "127.0.0.1", "--port", str(lync_port), "--protocol", "tcp")
