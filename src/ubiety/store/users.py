@@ -344,10 +344,14 @@ def set_last_seen(conn: Connection, user_id: int, at: float, status: str) -> Non
     SET_SEEN.run(conn, id=user_id, at=at, status=status)
 
 
-def note_presence(conn: Connection, logins: Mapping[int, float], seen: Mapping[int, float]) -> None:
-    """Note when many people logged in and when their last sessions ended: user id -> time."""
+def note_presence(
+    conn: Connection, logins: Mapping[int, float], seen: Mapping[int, tuple[float, str]]
+) -> None:
+    """Note when many people logged in, and when and with which words they left, by user id."""
     SET_LOGIN.run_many(conn, [{"id": user_id, "at": at} for user_id, at in logins.items()])
-    SET_SEEN.run_many(conn, [{"id": user_id, "at": at, "status": ""} for user_id, at in seen.items()])
+    SET_SEEN.run_many(
+        conn, [{"id": user_id, "at": at, "status": status} for user_id, (at, status) in seen.items()]
+    )
 
 
 def require_revision(conn: Connection, user_id: int, revision: int) -> None:

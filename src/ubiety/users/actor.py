@@ -31,6 +31,7 @@ class User:
         "inbox",
         "jid",
         "left_at",
+        "left_with",
         "looks_at",
         "outside",
         "person",
@@ -62,7 +63,8 @@ class User:
         self.temporary: dict[int, float] | None = None  # address id of a temporary watcher -> expiry
         self.looks_at: set[int] | None = None  # address ids of those whom this person watches temporarily
         self.outside: OutsideContacts | None = None  # None: all contacts are people of this cluster
-        self.left_at = 0.0  # when the last session ended here: seconds since 1970
+        self.left_at = 0.0  # when they were last there: seconds since 1970, 0.0 when nobody knows
+        self.left_with = b""  # the tail of their last unavailable presence, if it had words (farewell)
         self.inbox: Inbox
         self.stanza_id_head = (
             f"<stanza-id xmlns='urn:xmpp:sid:0' by='{person.jid.bare_jid().xml}' id='".encode()

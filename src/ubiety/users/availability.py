@@ -14,7 +14,7 @@ from ubiety.routing.homes import Person
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Verdict
 from ubiety.stanza import Stanza, make_error
-from ubiety.users import outside_presence, temporary
+from ubiety.users import farewell, outside_presence, temporary
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.preferences import SHARING_ENABLED
@@ -83,6 +83,8 @@ def leave(context: Context, user: User, session: Session, tail: bytes = fanout.U
     """Tell everybody who saw this session as available that it is not (RFC 6121 §4.5)."""
     if session.available:
         session.available = False
+        if not user.is_online():
+            farewell.note(user, context.clock.now(), tail)
         broadcast(context, user, session.jid, tail)
     session.presence_tail = b""
     directed, session.directed = session.directed, None
@@ -248,8 +250,12 @@ def probed(context: Context, user: User, sender: Jid) -> None:
     if person is None:
         return
     is_subscriber = person.address_id in user.watchers or person is user.person
-    if is_subscriber or _looks(context, user, person):
+    if not is_subscriber and not _looks(context, user, person):
+        return
+    if user.is_online():
         show_by_id(context, user, person.address_id)
+    elif shares(context):
+        context.router.route(farewell.answer(user, sender))  # RFC 6121 §4.3.2
 
 
 def _looks(context: Context, user: User, person: Person) -> bool:

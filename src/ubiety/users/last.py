@@ -1,6 +1,8 @@
 """Last activity (XEP-0012): how long the server runs, when a person was last signed in."""
 
+from ubiety.element import escape_text
 from ubiety.store import users
+from ubiety.users import farewell
 from ubiety.users.disco import Feature
 from ubiety.users.iq import Answer, Asked, Handler, Request
 from ubiety.users.permissions import require_watcher
@@ -35,8 +37,9 @@ async def _last_seen(request: Request) -> Answer:
         return _seconds(0)
     # Somebody who left a moment ago may not be written down yet.
     moments = [row.last_seen or 0.0, row.last_login or 0.0, user.left_at]
-    return _seconds(now - (max(moments) or row.created))
+    return _seconds(now - (max(moments) or row.created), farewell.words(user.left_with))
 
 
-def _seconds(seconds: float) -> bytes:
-    return f"<query xmlns='{ns.LAST}' seconds='{max(0, int(seconds))}'/>".encode()
+def _seconds(seconds: float, status: str = "") -> bytes:
+    start = f"<query xmlns='{ns.LAST}' seconds='{max(0, int(seconds))}'"
+    return (f"{start}>{escape_text(status)}</query>" if status else f"{start}/>").encode()

@@ -17,7 +17,7 @@ from ubiety.store import addresses, streams, users
 from ubiety.store import messages as message_rows
 from ubiety.store.errors import Fenced, StoreError
 from ubiety.telemetry import event
-from ubiety.users import availability, messages, outside_presence, outsiders, subscribing, temporary
+from ubiety.users import availability, farewell, messages, outside_presence, outsiders, subscribing, temporary
 from ubiety.users.actor import RECENT_ORIGINS, User
 from ubiety.users.context import Context
 from ubiety.users.elsewhere import Elsewhere, Origin
@@ -58,7 +58,7 @@ class Users:
         self._unanswered = Unanswered()
         self._idle: OrderedDict[int, float] = OrderedDict()
         self._logins: dict[int, float] = {}  # user id -> when a session began, not yet written
-        self._seen: dict[int, float] = {}  # user id -> when the last session ended, not yet written
+        self._seen: dict[int, tuple[float, bytes]] = {}  # user id -> when and how they left, not yet written
 
     # -- the route -----------------------------------------------------------------------------
 
@@ -311,6 +311,7 @@ class Users:
         user.roster_version = login.roster_version
         user.has_requests = login.has_pending_in
         user.archive_prefs = login.archive_prefs
+        user.left_at, user.left_with = login.last_seen or 0.0, farewell.tail_of(login.last_status)
         for recipient, origin in reversed(origins):  # the oldest first: it is forgotten first
             user.note_origin(recipient, origin, DELIVERED)
         user.inbox = Inbox(
@@ -448,7 +449,8 @@ class Users:
             counters.online_users -= 1
             self._context.sources.signed_out(user.person.user_id)
             self._note_idle(user)
-            self._seen[user.person.user_id] = user.left_at = self._context.clock.now()
+            user.left_at = self._context.clock.now()
+            self._seen[user.person.user_id] = user.left_at, user.left_with
             self.unload_idle()
         user.inbox.leave(session)
 
@@ -503,7 +505,8 @@ class Users:
         if not logins and not seen:
             return
         try:
-            await self._context.database.write(users.note_presence, logins, seen)
+            left = {user_id: (at, farewell.words(tail)) for user_id, (at, tail) in seen.items()}
+            await self._context.database.write(users.note_presence, logins, left)
         except StoreError as error:
             event("last_seen_not_written", level="warning", reason=str(error))
             self._logins = {**logins, **self._logins}

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.unit.users.place import Place, condition
+from ubiety.store import users as rows
 from ubiety.users import availability
 from ubiety.users.preferences import (
     AUTO_AUTHORIZE,
@@ -11,6 +12,8 @@ from ubiety.users.preferences import (
     TEMPORARY_MAX,
     TEMPORARY_SECONDS,
 )
+from ubiety.users.stamps import parse_stamp
+from ubiety.xmpp import ns
 
 
 async def test_initial_presence_goes_to_watchers_and_own_devices(place: Place) -> None:
@@ -215,9 +218,55 @@ async def test_temporary_subscriptions_are_bounded_and_can_be_turned_off(place: 
         place.set(setting, True)
 
 
-async def test_probe_of_nobody_and_of_the_absent(place: Place) -> None:
+async def test_probe_of_nobody_and_of_one_who_was_never_there(place: Place) -> None:
     alice = await place.sign_in("alice")
     await place.people("bob")
-    for name in ("nobody", "bob"):
-        alice.send(f"<presence type='probe' to='{name}@example.org'/>")
-        assert await alice.take("presence") == []
+    alice.send("<presence type='probe' to='nobody@example.org'/>")
+    assert await alice.take("presence") == []
+    alice.send("<presence type='probe' to='bob@example.org'/>")
+    (seen,) = await alice.take("presence")
+    assert (seen.get("from"), seen.get("type"), seen.children) == ("bob@example.org", "unavailable", [])
+
+
+async def test_probe_of_a_contact_who_has_left_tells_when_and_with_which_words(place: Place) -> None:
+    alice, bob = await place.friends("alice", "bob")
+    phone = await place.sign_in("alice", "phone")
+    stranger = await place.sign_in("stranger")
+    left = place.clock.now()
+    bob.send("<presence type='unavailable'><status>R &amp; R</status></presence>")
+    bob.leave()
+    person = bob.session.address_id
+    for is_reloaded in (False, True):
+        place.clock.advance(60)
+        await place.settle()
+        if is_reloaded:  # what is known comes from the database
+            await place.users.note_seen()
+            place.users.forget(place.context.actors[person])
+        for client in (alice, phone, stranger):
+            client.edge.written.clear()
+        alice.send(f"<presence type='probe' to='{bob.bare}'/>")
+        (seen,) = await alice.take("presence")
+        status, delay = seen.find("status"), seen.find("delay", ns.DELAY)
+        assert (seen.get("from"), seen.get("to"), seen.get("type")) == (bob.bare, alice.full, "unavailable")
+        assert status is not None and status.text == "R & R"
+        assert delay is not None and parse_stamp(delay.get("stamp") or "") == left
+        assert await phone.take("presence") == []  # it did not ask
+    place.set(TEMPORARY_ENABLED, False)
+    stranger.send(f"<presence type='probe' to='{bob.bare}'/>")
+    assert await stranger.take("presence") == []  # who may not see them learns nothing
+    row = await place.database.read(rows.load, place.context.actors[person].person.user_id)
+    assert row is not None and row.last_status == "R & R"
+
+
+async def test_words_of_an_earlier_farewell_are_not_those_of_the_last(place: Place) -> None:
+    alice, bob = await place.friends("alice", "bob")
+    bob.send("<presence type='unavailable'><status>lunch</status></presence>")
+    bob.send("<presence/>")
+    place.users.disconnect(bob.session)  # without a word
+    await alice.take()
+    alice.send(f"<presence type='probe' to='{bob.bare}'/>")
+    (seen,) = await alice.take("presence")
+    assert seen.find("status") is None and seen.find("delay", ns.DELAY) is not None
+    phone = await place.sign_in("bob", "phone")
+    phone.send(f"<presence type='unavailable'><status>{'x' * 9000}</status></presence>")
+    assert phone.user.left_with == b""  # too much to be kept

@@ -97,10 +97,12 @@ async def test_last_activity(place: Place) -> None:
     place.clock.advance(40)
     assert seconds(await alice.ask("get", last, "example.org")) == 40
     assert seconds(await alice.ask("get", last, bob.bare)) == 0
+    bob.send("<presence type='unavailable'><status>Heading home &lt;3</status></presence>")
     bob.leave()
     await place.users.note_seen()
     place.clock.advance(25)
-    assert seconds(await alice.ask("get", last, bob.bare)) == 25
+    answer = await alice.ask("get", last, bob.bare)
+    assert (seconds(answer), answer.find("query", ns.LAST).text) == (25, "Heading home <3")
     assert seconds(await alice.ask("get", last)) == 0
     assert condition(await carol.ask("get", last, bob.bare)) == "forbidden"
 
