@@ -35,67 +35,67 @@ async def order(node: Node, *words: str) -> str:
     return await asyncio.to_thread(node.command, "utils", "service", *words)
 
 
-async def test_logins_are_refused_and_who_is_on_stays(node: Node) -> None:
-    node.add_users("alice", "bob")
-    alice = await Client(node.place, "alice").login()
-    assert "[NOTRUNNING]" in await order(node, "stop", "Cisco", "XCP", "Authentication", "Service")
+async def test_activation_replication_and_alarms_are_shown(own_node: Node) -> None:
+    await order(own_node, "deactivate", "pe")
+    assert "Cisco Presence Engine[STOPPED]  Service Not Activated" in await order(own_node, "list")
+    await order(own_node, "activate", "pe")
+    assert "Auto Restart disabled" in await order(own_node, "auto-restart", "disable", "pe")
+    shown = own_node.command("utils", "dbreplication", "runtimestate")
+    assert "Y/Y/Y" in shown and "(2) Setup Completed" in shown and "Cluster Replication State: good" in shown
+    assert "No Errors or Mismatches found." in own_node.command("utils", "dbreplication", "status")
+    assert "SQLite" in own_node.command("report", "database-status")
+    assert json.loads(own_node.command("alarm", "list", "--json")) == []
+
+
+async def test_logins_are_refused_and_who_is_on_stays(own_node: Node) -> None:
+    one, other = own_node.take_users(2)
+    alice = await Client(own_node.place, one).login()
+    assert "[NOTRUNNING]" in await order(own_node, "stop", "Cisco", "XCP", "Authentication", "Service")
     with pytest.raises(SaslFailedError) as refused:
-        await Client(node.place, "bob").login()
+        await Client(own_node.place, other).login()
     assert refused.value.condition == "temporary-auth-failure"
     assert (await alice.iq("get", "<ping xmlns='urn:xmpp:ping'/>")).get("type") == "result"
-    await order(node, "start", "auth")
-    await Client(node.place, "bob").login()
+    await order(own_node, "start", "auth")
+    await Client(own_node.place, other).login()
 
 
-async def test_the_router_takes_all_with_it_and_only_a_restart_brings_back(node: Node) -> None:
-    node.add_users("alice", "bob")
-    assert health(node) == (200, {"status": "active"})
-    alice = await Client(node.place, "alice").login()
-    await order(node, "stop", "Cisco XCP Router")
+async def test_the_router_takes_all_with_it_and_only_a_restart_brings_back(own_node: Node) -> None:
+    one, other = own_node.take_users(2)
+    assert health(own_node) == (200, {"status": "active"})
+    alice = await Client(own_node.place, one).login()
+    await order(own_node, "stop", "Cisco XCP Router")
     with pytest.raises(ConnectionGoneError):
         await alice.expect(lambda tag: False)
-    assert not is_open(node.ports["c2s"])
-    status, document = health(node)
+    assert not is_open(own_node.ports["c2s"])
+    status, document = health(own_node)
     assert (status, document["status"]) == (503, "down")
     assert "Cisco XCP Router" in document["reason"]
 
-    await order(node, "start", "router")
-    assert not is_open(node.ports["c2s"]), "a start brings nothing else back"
+    await order(own_node, "start", "router")
+    assert not is_open(own_node.ports["c2s"]), "a start brings nothing else back"
     with pytest.raises(NodeError, match="needs Cisco XCP Router"):
-        await order(node, "stop", "router")
-        await order(node, "start", "cm")
-    await order(node, "start", "router")
-    await order(node, "start", "cm")
-    node.stop()
-    node.restart()
-    found = services(node)
+        await order(own_node, "stop", "router")
+        await order(own_node, "start", "cm")
+    await order(own_node, "start", "router")
+    await order(own_node, "start", "cm")
+    own_node.stop()
+    own_node.restart()
+    found = services(own_node)
     assert found["Cisco XCP Authentication Service"]["status"] == "STOPPED", "it is remembered"
     assert found["Cisco XCP Connection Manager"]["status"] == "STARTED"
 
-    await order(node, "start", "auth")
-    bob = await Client(node.place, "bob").login()
-    await order(node, "restart", "router")
+    await order(own_node, "start", "auth")
+    bob = await Client(own_node.place, other).login()
+    await order(own_node, "restart", "router")
     with pytest.raises(ConnectionGoneError):
         await bob.expect(lambda tag: False)
-    await Client(node.place, "bob").login()
-    assert health(node)[0] == 200
+    await Client(own_node.place, other).login()
+    assert health(own_node)[0] == 200
 
 
-async def test_the_web_listener_closes_and_the_commands_go_on(node: Node) -> None:
-    await order(node, "stop", "admin")
-    assert not is_open(node.ports["api"])
-    assert services(node)["Cisco IM and Presence Admin"]["reason"] == "Commanded Out of Service"
-    await order(node, "start", "Cisco IM and Presence Admin")
-    assert is_open(node.ports["api"])
-
-
-async def test_activation_replication_and_alarms_are_shown(node: Node) -> None:
-    await order(node, "deactivate", "pe")
-    assert "Cisco Presence Engine[STOPPED]  Service Not Activated" in await order(node, "list")
-    await order(node, "activate", "pe")
-    assert "Auto Restart disabled" in await order(node, "auto-restart", "disable", "pe")
-    shown = node.command("utils", "dbreplication", "runtimestate")
-    assert "Y/Y/Y" in shown and "(2) Setup Completed" in shown and "Cluster Replication State: good" in shown
-    assert "No Errors or Mismatches found." in node.command("utils", "dbreplication", "status")
-    assert "SQLite" in node.command("report", "database-status")
-    assert json.loads(node.command("alarm", "list", "--json")) == []
+async def test_the_web_listener_closes_and_the_commands_go_on(own_node: Node) -> None:
+    await order(own_node, "stop", "admin")
+    assert not is_open(own_node.ports["api"])
+    assert services(own_node)["Cisco IM and Presence Admin"]["reason"] == "Commanded Out of Service"
+    await order(own_node, "start", "Cisco IM and Presence Admin")
+    assert is_open(own_node.ports["api"])

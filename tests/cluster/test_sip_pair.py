@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.balancer import Balancer
+from tests.cluster.pair import running_pair
 from tests.interop.slix import SlixClient
 from tests.lab.two_pools import free_port
-from tests.nats import Nats
-from tests.node import DOMAIN, HOST, Node, NodeFactory
+from tests.node import DOMAIN, HOST, Node
+from tests.postgres import Postgres
 from ubiety.cli.client import Client as Console
 from ubiety.lab.client import Client
 from ubiety.lab.journal import ConversationSeen, MessageSeen, PresenceSeen
@@ -29,8 +32,6 @@ BOB = f"bob@{DOMAIN}"
 
 HOMING = ("sip-federation", "connection-manager", "authentication", "presence-engine")
 """What a routing node does without (facts §5.1)."""
-
-MakeNats = Callable[..., Nats]
 
 
 class Pair:
@@ -54,6 +55,21 @@ class Pair:
         """Wait until the cluster keeps so many subscriptions and conversations, and no message."""
         await _until(lambda: self.federation(node), {"outgoing": 0, **wanted}, 10.0)
 
+    async def until_in_order(self) -> None:
+        """Wait until the nodes know of no next hop in trouble."""
+        for node in (self.one, self.two):
+            console = self._consoles[node]
+            await _until(lambda: {"hops": console.get("federation.status")["trouble"]}, {"hops": []}, 15.0)  # noqa: B023
+
+    async def part(self, *clients: SlixClient) -> None:
+        """End what these people and bob have with each other; then nothing of it is kept."""
+        for client in clients:
+            await self.bob.end(client.bare)
+            await self.bob.remove_contact(client.bare)
+            client.send_presence_subscription(pto=BOB, ptype="unsubscribe")
+        await self.until_kept(self.two, watched=0, watching=0, conversations=0)
+        await asyncio.gather(*(client.disconnect() for client in clients))
+
     async def until_idle(self, node: Node) -> None:
         """Wait until no transaction is left on a node but INVITEs, which live on for 32 s (RFC 6026 §7.1)."""
 
@@ -74,49 +90,64 @@ async def _until(look: Callable[[], dict[str, Any]], wanted: dict[str, Any], sec
         await asyncio.sleep(0.3)
 
 
-@asynccontextmanager
-async def running_pair(
-    start_node: NodeFactory, database_url: str, nats: Nats, *, is_routed: bool = False
-) -> AsyncIterator[Pair]:
-    """Start everything and wire it as an administrator does; `is_routed`: node 1 is a routing node."""
+@dataclass(frozen=True)
+class Wiring:
+    """Two nodes, and where they meet the other side: the ports of the balancer and of the pool."""
+
+    one: Node
+    two: Node
+    front: int
+    lync: int
+
+
+@contextmanager
+def wired(postgres: Postgres, directory: Path, *, is_routed: bool = False) -> Iterator[Wiring]:
+    """Start two nodes and wire them as an administrator does; `is_routed`: node 1 is a routing node."""
     front, lync = free_port(), free_port()
-    about = {
-        "UBIETY_BUS_URL": nats.url,
-        "UBIETY_BUS_CA": str(nats.ca),
-        "UBIETY_SIP_NAME": f"{GROUP}:{front}",
-        **({} if is_routed else {"UBIETY_GROUP": "pair"}),
-    }
-    one, two = (
-        start_node(
-            database_url, {**about, "UBIETY_NODE": f"node{number}", "UBIETY_SIP_PORT": str(free_port())}
-        )
-        for number in (1, 2)
-    )
-    for service in HOMING if is_routed else ():
-        one.command("utils", "service", "deactivate", service)
-    one.add_users("ann", "cid")
-    console = Console(one.data)
-    console.post("federation.enable")
-    route = {"pattern": ".org.example", "next_hop": HOST, "port": lync, "transport": "tcp"}
-    console.post("route.add", **route, kind="domain")
-    console.post("acl.add", entry=HOST)
-    if not is_routed:
-        one.command("prg", "enable-ha", "pair")
+    about = {"UBIETY_SIP_NAME": f"{GROUP}:{front}", **({} if is_routed else {"UBIETY_GROUP": "pair"})}
+    ports = [{"UBIETY_SIP_PORT": str(free_port())} for _ in range(2)]
+    with running_pair(postgres, directory, about, ports) as (one, two):
+        for service in HOMING if is_routed else ():
+            one.command("utils", "service", "deactivate", service)
+        one.add_users("ann", "cid")
+        console = Console(one.data)
+        console.post("federation.enable")
+        route = {"pattern": ".org.example", "next_hop": HOST, "port": lync, "transport": "tcp"}
+        console.post("route.add", **route, kind="domain")
+        console.post("acl.add", entry=HOST)
+        if not is_routed:
+            one.command("prg", "enable-ha", "pair")
+        yield Wiring(one, two, front, lync)
+
+
+@pytest.fixture(scope="module")
+def wiring(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wiring]:
+    """A pair with high availability. Each test leaves ann on node 1, cid on node 2, and nothing of bob."""
+    with wired(postgres, tmp_path_factory.mktemp("sip-pair")) as made:
+        yield made
+
+
+@asynccontextmanager
+async def met(wiring: Wiring) -> AsyncIterator[Pair]:
+    """Start the other side."""
+    one, two = wiring.one, wiring.two
     balancer = Balancer([one.ports["sip"], two.ports["sip"]])
-    await balancer.start(front)
+    await balancer.start(wiring.front)
     plan = {
         "domains": [DOMAIN],
         "trusted": [HOST],
-        "front_ends": [{"name": "fe1", "host": HOST, "tcp_port": lync}],
-        "routes": {DOMAIN: {"host": GROUP, "port": front, "transport": "tcp"}},
-        "hosts": {GROUP: f"{HOST}:{front}"},
+        "front_ends": [{"name": "fe1", "host": HOST, "tcp_port": wiring.lync}],
+        "routes": {DOMAIN: {"host": GROUP, "port": wiring.front, "transport": "tcp"}},
+        "hosts": {GROUP: f"{HOST}:{wiring.front}"},
         "users": [{"uri": BOB, "name": "Bob", "signed_in": "available", "prompts": "accept"}],
         "time_out": 8.0,
         "retry": 1.0,
     }
     async with Pool(make_plan(plan)) as pool:
         try:
-            yield Pair(one, two, balancer, pool)
+            pair = Pair(one, two, balancer, pool)
+            await pair.until_in_order()
+            yield pair
         finally:
             await balancer.stop()
 
@@ -165,10 +196,8 @@ async def heard(bob: Client, text: str, seconds: float = 15.0) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_relayed_and_moved(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> None:
-    nats = own_nats()
-    nats.start()
-    async with running_pair(start_node, postgres_url, nats) as pair:
+async def test_relayed_and_moved(wiring: Wiring) -> None:
+    async with met(wiring) as pair:
         one, two, bob = pair.one, pair.two, pair.bob
         # Whatever is for cid comes to node 1 and is passed on to node 2, by new requests and in dialogs.
         cid = await log_in(two, "cid")
@@ -207,19 +236,37 @@ async def test_relayed_and_moved(start_node: NodeFactory, postgres_url: str, own
         assert await pair.balancer.probe(one.ports["sip"]) == 503
         assert await pair.balancer.probe(two.ports["sip"]) == 200
 
-        for client in (ann, cid):
-            await bob.end(client.bare)
-            await bob.remove_contact(client.bare)
-            client.send_presence_subscription(pto=BOB, ptype="unsubscribe")
-        await pair.until_kept(two, watched=0, watching=0, conversations=0)
-        await asyncio.gather(ann.disconnect(), cid.disconnect())
+        await pair.part(ann, cid)
+        one.command("utils", "service", "start", "sip-federation")
+        await asyncio.to_thread(one.command, "assignment", "set", "ann", "node1")
 
 
 @pytest.mark.timeout(180)
-async def test_a_node_is_killed(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> None:
-    nats = own_nats()
-    nats.start()
-    async with running_pair(start_node, postgres_url, nats) as pair:
+async def test_over_and_back(wiring: Wiring) -> None:
+    async with met(wiring) as pair:
+        one, two, bob = pair.one, pair.two, pair.bob
+        ann = await log_in(one, "ann")
+        await befriend(pair, ann)
+        await chat(bob, ann, "at home")
+        conversation = talks(bob, ann)
+        for order, node, home in (("failover", one, two), ("fallback", two, one)):
+            await asyncio.to_thread(node.command, "utils", "ha", order, "node1")
+            await saw(bob, ann, "offline", 20)  # of those who are handed over
+            bob.journal.clear()
+            ann = await log_in(home, "ann")
+            await chat(bob, ann, order)
+            ann.send_presence(pshow="dnd")
+            await saw(bob, ann, "busy")
+            bob.set_availability("away" if home is two else "busy")
+            await sees(ann, "away" if home is two else "dnd")
+            assert talks(bob, ann) == conversation
+            await pair.until_kept(home, watched=1, watching=1, conversations=1)
+        await pair.part(ann)
+
+
+@pytest.mark.timeout(180)
+async def test_a_node_is_killed(wiring: Wiring) -> None:
+    async with met(wiring) as pair:
         one, two, bob = pair.one, pair.two, pair.bob
         ann, cid = await log_in(one, "ann"), await log_in(two, "cid")
         for client in (ann, cid):
@@ -251,37 +298,8 @@ async def test_a_node_is_killed(start_node: NodeFactory, postgres_url: str, own_
         assert not [one for one in bob.journal.of(ConversationSeen) if one.state != "opened"]
         await pair.until_kept(two, watched=2, watching=2, conversations=2)
 
-        for client in (ann, cid):
-            await bob.end(client.bare)
-            await bob.remove_contact(client.bare)
-            client.send_presence_subscription(pto=BOB, ptype="unsubscribe")
-        await pair.until_kept(two, watched=0, watching=0, conversations=0)
-        await asyncio.gather(ann.disconnect(), cid.disconnect())
+        await pair.part(ann, cid)
         await pair.until_idle(two)
-
-
-@pytest.mark.timeout(180)
-async def test_over_and_back(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> None:
-    nats = own_nats()
-    nats.start()
-    async with running_pair(start_node, postgres_url, nats) as pair:
-        one, two, bob = pair.one, pair.two, pair.bob
-        ann = await log_in(one, "ann")
-        await befriend(pair, ann)
-        await chat(bob, ann, "at home")
-        conversation = talks(bob, ann)
-        for order, node, home in (("failover", one, two), ("fallback", two, one)):
-            await asyncio.to_thread(node.command, "utils", "ha", order, "node1")
-            await saw(bob, ann, "offline", 20)  # of those who are handed over
-            bob.journal.clear()
-            ann = await log_in(home, "ann")
-            await chat(bob, ann, order)
-            ann.send_presence(pshow="dnd")
-            await saw(bob, ann, "busy")
-            bob.set_availability("away" if home is two else "busy")
-            await sees(ann, "away" if home is two else "dnd")
-            assert talks(bob, ann) == conversation
-            await pair.until_kept(home, watched=1, watching=1, conversations=1)
 
 
 async def acknowledged(client: SlixClient) -> None:
@@ -294,19 +312,18 @@ async def acknowledged(client: SlixClient) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_a_routing_node(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> None:
-    nats = own_nats()
-    nats.start()
-    async with running_pair(start_node, postgres_url, nats, is_routed=True) as pair:
-        one, two, bob = pair.one, pair.two, pair.bob
-        shown = await asyncio.to_thread(Console(one.data).get, "assignment.show")
-        assert {one["node"]: one["people"] for one in shown["nodes"]} == {"node1": 0, "node2": 2}
-        assert [await pair.balancer.probe(node.ports["sip"]) for node in (one, two)] == [200, 200]
-        pair.balancer.ports.pop()  # the single route of the Microsoft side leads to the routing node
-        ann = await log_in(two, "ann")
-        await befriend(pair, ann)
-        await chat(bob, ann, "routed")
-        assert len(talks(bob, ann)) == 1
-        one.command("utils", "service", "stop", "router")
-        assert await pair.balancer.probe(one.ports["sip"]) == 503
-        await ann.disconnect()
+async def test_a_routing_node(postgres: Postgres, tmp_path: Path) -> None:
+    with wired(postgres, tmp_path, is_routed=True) as wiring:
+        async with met(wiring) as pair:
+            one, two, bob = pair.one, pair.two, pair.bob
+            shown = await asyncio.to_thread(Console(one.data).get, "assignment.show")
+            assert {one["node"]: one["people"] for one in shown["nodes"]} == {"node1": 0, "node2": 2}
+            assert [await pair.balancer.probe(node.ports["sip"]) for node in (one, two)] == [200, 200]
+            pair.balancer.ports.pop()  # the single route of the Microsoft side leads to the routing node
+            ann = await log_in(two, "ann")
+            await befriend(pair, ann)
+            await chat(bob, ann, "routed")
+            assert len(talks(bob, ann)) == 1
+            one.command("utils", "service", "stop", "router")
+            assert await pair.balancer.probe(one.ports["sip"]) == 503
+            await ann.disconnect()
