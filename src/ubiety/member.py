@@ -29,10 +29,10 @@ from ubiety.cluster.services import (
     SIP_PROXY,
     Kind,
 )
-from ubiety.cluster.serving import Serving, Whereabouts
+from ubiety.cluster.serving import Serving, Whereabouts, without_service
 from ubiety.cluster.states import Request, State
 from ubiety.cluster.tenures import AlwaysServing, PeopleFence, Tenures
-from ubiety.cluster.topology import TopologyCopy
+from ubiety.cluster.topology import Topology, TopologyCopy
 from ubiety.config import Config, bus_servers
 from ubiety.net.drain import HandOverError
 from ubiety.net.listeners import Listeners
@@ -226,7 +226,7 @@ class Member:
         if self.services.find(DATA_MONITOR).is_wanted:
             self._hold_back("The data monitor has not looked yet.")
         _raise_first(self.services, await self.services.start_wanted(Kind.NETWORK))
-        self._topology.watch(lambda _: self.recovery.look())
+        self._topology.watch(self._follow)
 
     async def open(self) -> None:
         """Let clients in once the data monitor and the lease of our own people allow it."""
@@ -354,6 +354,20 @@ class Member:
         tenures.watch_serving(self._whereabouts.announce)
         tenures.watch_leases(self._whereabouts.read)
 
+    def _say_what_misses(self, node_id: int) -> str:
+        """What it means for people that a node is not heard of, and what can be done."""
+        name = self._topology.value.name_of(node_id)
+        words = without_service(self._context.homes, self._topology.value, node_id)
+        return (
+            f"{words} Start {name}; gone for good: ubiety node remove {name} --move-people." if words else ""
+        )
+
+    def _follow(self, topology: Topology) -> None:
+        """The nodes of the cluster were changed."""
+        own = topology.node(self.node_id)
+        self.monitor.core.is_publisher = own is None or own.is_publisher
+        self.recovery.look()
+
     def _tell(self) -> None:
         """Begin and end the alarms about what is no condition of the data monitor."""
         services, links = self.services, self._context.links
@@ -363,7 +377,9 @@ class Member:
         if links is not None:
             topology = self._topology.value
             others = topology.others(self.node_id)
-            missing = [topology.name_of(one) for one in others if not links.is_up(one)]
+            missing = {
+                topology.name_of(one): self._say_what_misses(one) for one in others if not links.is_up(one)
+            }
             self._peers.seen(missing, self._context.clock.monotonic())
 
 

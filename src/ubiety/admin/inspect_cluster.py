@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from ubiety.admin.context import Node
 from ubiety.admin.finding import FAILED, PASSED, WARNING, Finding
+from ubiety.cluster.serving import without_service
 from ubiety.directory.assignment import NOBODY
 from ubiety.store import nodes
 from ubiety.store.errors import StoreError
@@ -46,6 +47,21 @@ def inspect_assignment(node: Node, people: Mapping[int, int]) -> Iterator[Findin
         yield Finding("assignment", PASSED, "Everybody is assigned to a node.")
 
 
+def inspect_service(node: Node) -> Iterator[Finding]:
+    """Whether somebody serves the people of each node."""
+    known = node.topology.value
+    lines = tuple(filter(None, (without_service(node.homes, known, one.id) for one in known.nodes)))
+    if lines:
+        yield Finding(
+            "service",
+            FAILED,
+            "Nobody serves some of the people.",
+            "Start their node; see ubiety utils ha status. One that is gone for good:"
+            " ubiety node remove NAME --move-people",
+            lines,
+        )
+
+
 def inspect_nodes(node: Node) -> Iterator[Finding]:
     """Whether the other nodes answer and are of the same release."""
     others = [one for one in node.topology.value.nodes if one.id != node.homes.node_id]
@@ -56,6 +72,7 @@ def inspect_nodes(node: Node) -> Iterator[Finding]:
         yield Finding("nodes", WARNING, f"Not heard of: {words}.", cure)
     else:
         yield Finding("nodes", PASSED, f"All {len(others) + 1} nodes answer.")
+    yield from inspect_service(node)
     releases = {one.release for one in node.topology.value.nodes}
     if len(releases) > 1:
         lines = tuple(f"{one.name}: {one.release}" for one in node.topology.value.nodes)

@@ -95,13 +95,27 @@ async def show(node: Node, caller: Caller, arguments: NamedNode) -> NodeDetails:
     )
 
 
+async def make_publisher(node: Node, caller: Caller, arguments: NamedNode) -> NodeDetails:
+    """Makes a node the publisher instead of the one that is it, whether that runs or not."""
+    found = node_named(node, arguments.name)
+    if not _is_up(node, found):
+        raise Problem(CONFLICT, f"The node {found.name} does not answer.", "Start it, or name another one.")
+    await node.database.write(nodes.set_publisher, found.id)
+    await node.topology.refresh(node.database)
+    return await show(node, caller, arguments)
+
+
 async def remove(node: Node, caller: Caller, arguments: RemoveNode) -> Removed:
     """Removes a node that has been stopped for good."""
     found = node_named(node, arguments.name)
     if _is_up(node, found):
         raise Problem(CONFLICT, f"The node {found.name} is running.", "Stop it first.")
     if found.is_publisher:
-        raise Problem(CONFLICT, f"{found.name} is the publisher and cannot be removed.")
+        raise Problem(
+            CONFLICT,
+            f"{found.name} is the publisher and cannot be removed.",
+            "Make another node the publisher first: ubiety node make-publisher NAME",
+        )
     moved = await _move_people(node, found) if arguments.move_people else 0
     try:
         await node.database.write(nodes.remove, found.id)
@@ -172,6 +186,15 @@ READ, WRITE = "system.read", "system.write"
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     Operation("node.list", "Lists the nodes of the cluster.", Nothing, Nodes, READ, False, list_nodes),
     Operation("node.show", "Shows a node of the cluster.", NamedNode, NodeDetails, READ, False, show),
+    Operation(
+        "node.make-publisher",
+        "Makes a node the publisher instead of the one that is it.",
+        NamedNode,
+        NodeDetails,
+        WRITE,
+        True,
+        make_publisher,
+    ),
     Operation(
         "node.remove",
         "Removes a node that has been stopped for good.",

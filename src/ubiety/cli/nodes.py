@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ubiety.cli import draining
 from ubiety.cli.client import CommandError
 from ubiety.cli.options import Data, Domain, Json, client
 from ubiety.cli.output import (
@@ -65,6 +66,13 @@ def show_node(name: NodeName, as_json: Json = False, data: Data = None) -> None:
             "Started": f"{moment(found['started'])} ({duration(time.time() - found['started'])} ago)",
         }
     )
+
+
+@node_app.command("make-publisher")
+def make_publisher(name: NodeName, data: Data = None) -> None:
+    """Make a node the publisher instead of the one that is it."""
+    done = client(data).post("node.make-publisher", name=name)
+    print_line(f"{done['name']} is the publisher now.")
 
 
 @node_app.command("remove")
@@ -163,3 +171,6 @@ def _print_person(person: dict[str, Any]) -> None:
             "Served by": person["served_by"] or "none",
         }
     )
+
+
+node_app.command("drain")(draining.drain)

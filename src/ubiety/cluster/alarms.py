@@ -70,8 +70,10 @@ KINDS = {
         AlarmKind(
             PEER_FAILURE,
             "error",
-            "Another node of the cluster is not heard of: it is down, or the bus or the network is.",
-            "See `ubiety node list`; start the node, or mend the network or NATS.",
+            "Another node of the cluster is not heard of: it is down, or the bus or the network is. The text"
+            " says whose people nobody serves meanwhile, and why.",
+            "See `ubiety node list`; start the node, or mend the network or NATS. People of a node that is"
+            " gone for good and has no backup: `ubiety node remove NAME --move-people`.",
         ),
         AlarmKind(
             RESTART_REQUIRED,

@@ -4,7 +4,7 @@ What is decided is in ``cluster/readiness.py``; how the database is looked at in
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ubiety.clock import Clock
@@ -241,9 +241,10 @@ def tell_services(alarms: Alarms, failed: dict[str, str]) -> None:
     tell(alarms, SERVICE_FAILED, "; ".join(words))
 
 
-def tell_peers(alarms: Alarms, missing: Sequence[str]) -> None:
-    """Say which nodes are not heard of, by name."""
-    tell(alarms, PEER_FAILURE, f"Not heard of: {', '.join(sorted(missing))}" if missing else "")
+def tell_peers(alarms: Alarms, missing: Mapping[str, str]) -> None:
+    """Say which nodes are not heard of, and what that means for their people: name -> sentences."""
+    words = [f"Not heard of: {', '.join(sorted(missing))}.", *(missing[name] for name in sorted(missing))]
+    tell(alarms, PEER_FAILURE, " ".join(filter(None, words)) if missing else "")
 
 
 class Peers:
@@ -253,11 +254,11 @@ class Peers:
         self._alarms = alarms
         self._since: dict[str, float] = {}
 
-    def seen(self, missing: Iterable[str], now: float) -> None:
-        """Take who is not heard of now, by name."""
+    def seen(self, missing: Mapping[str, str], now: float) -> None:
+        """Take who is not heard of now: name -> what that means for their people."""
         self._since = {name: self._since.get(name, now) for name in missing}
         gone = [name for name, since in self._since.items() if now - since >= PEER_SECONDS]
-        tell_peers(self._alarms, gone)
+        tell_peers(self._alarms, {name: missing[name] for name in gone})
 
 
 def database_checks(database: Database, replica_url: str, settings: Settings) -> list[Check]:

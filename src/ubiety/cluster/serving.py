@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ubiety.cluster.tenure import Lost
+from ubiety.cluster.topology import Topology
 from ubiety.routing.homes import Homed, Homes
 from ubiety.routing.links import Item, Kind, LinkEvent, Links
 from ubiety.store.leases import Lease
@@ -77,6 +78,21 @@ class Serving:
                 homed.release(set_id)
             except Exception as error:  # noqa: BLE001  the others must stop all the same
                 event("release_failed", level="error", set_id=set_id, reason=repr(error), exc_info=error)
+
+
+def without_service(homes: Homes, topology: Topology, node_id: int) -> str:
+    """Say that nobody serves the people of a node, and why; empty: they are served, or it has none."""
+    people = homes.count_in(node_id)
+    if not people or node_id in homes.here or node_id in homes.serving:
+        return ""
+    group = topology.group_of(node_id)
+    if group is None or not group.is_pair:
+        why = "no other node backs it up"
+    elif not group.ha_enabled:
+        why = f"high availability of {group.name} is off"
+    else:
+        why = f"nor does the other node of {group.name} serve them"
+    return f"{people} people of {topology.name_of(node_id)} are without service: {why}."
 
 
 class Whereabouts:

@@ -136,6 +136,10 @@ class Homes:
         """Return how many people this node serves, signed in or not."""
         return sum(self._sizes[set_id] for set_id in self.here)
 
+    def count_in(self, set_id: int) -> int:
+        """Return how many people belong to a set."""
+        return self._sizes[set_id]
+
     def __len__(self) -> int:
         return len(self._by_user)
 

@@ -189,6 +189,47 @@ async def test_nodes_are_listed_and_shown(postgres_url: str) -> None:
         assert (await beta.refused("node.show", name="gamma")).kind.name == "not-found"
 
 
+async def test_a_publisher_that_is_gone_is_replaced_and_removed(postgres_url: str) -> None:
+    async with administered(postgres_url, "alpha", "beta", "gamma") as (alpha, beta, gamma):
+        await add(alpha.under, "ada", alpha.under.id)
+        await until(lambda: len(beta.homes) == 1)
+        assert alpha.under.links is not None
+        await alpha.under.links.close()
+        await until(lambda: not beta.links.is_up(1) and beta.links.is_up(3))  # type: ignore[union-attr]
+        beta.homes.serving = {3: 3}  # nobody has taken its people: it had no backup
+        problem = await beta.refused("node.remove", name="alpha", move_people=True)
+        assert "make-publisher" in problem.cure
+        assert "does not answer" in (await beta.refused("node.make-publisher", name="alpha")).detail
+        assert (await beta.do("node.make-publisher", name="beta")).is_publisher
+        await until(lambda: gamma.topology.value.publisher == gamma.topology.value.named("beta"))
+        assert (await beta.do("node.remove", name="alpha", move_people=True)).people_moved == 1
+
+
+async def test_the_check_tells_whom_nobody_serves(postgres_url: str) -> None:
+    async with administered(postgres_url, "alpha", "beta") as (alpha, beta):
+        for number in range(2):
+            await add(alpha.under, f"person{number}", beta.under.id)
+        await until(lambda: len(alpha.homes) == 2)
+        alpha.homes.serving = {2: 2}
+        assert "service" not in dict(await _findings(alpha))
+        alpha.homes.serving = {}
+        assert await _unserved(alpha) == "2 people of beta are without service: no other node backs it up."
+        await alpha.database.write(node_rows.add_group, "pair", "", [1, 2])
+        await alpha.topology.refresh(alpha.database)
+        assert "high availability of pair is off" in await _unserved(alpha)
+        group = alpha.topology.value.group_named("pair")
+        assert group is not None
+        await alpha.database.write(node_rows.set_ha, group.id, True)
+        await alpha.topology.refresh(alpha.database)
+        assert "nor does the other node of pair serve them" in await _unserved(alpha)
+
+
+async def _unserved(node: Administered) -> str:
+    found = {one.check: one for one in await inspect_cluster(node)}["service"]  # type: ignore[arg-type]
+    assert found.outcome == "failed" and "--move-people" in found.cure
+    return " ".join(found.lines)
+
+
 async def test_a_node_is_removed_when_it_is_down_and_its_people_are_cared_for(postgres_url: str) -> None:
     async with administered(postgres_url, "alpha", "beta", "gamma") as (alpha, beta, gamma):
         for number in range(5):

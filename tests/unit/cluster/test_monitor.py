@@ -157,6 +157,23 @@ async def test_conditions_that_share_an_alarm_end_it_together(tmp_path: Path) ->
     database.close()
 
 
+async def test_who_is_not_heard_of_is_told_with_what_it_means(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/ubiety.db")
+    alarms = Alarms(database, SystemClock())
+    peers = monitor.Peers(alarms)
+    lost = {"west": "", "east": "2 people of east are without service."}
+    peers.seen(lost, 100.0)
+    assert not alarms.current, "a moment is not worth an alarm"
+    peers.seen(lost, 100.0 + monitor.PEER_SECONDS)
+    told = alarms.current[alarm_names.PEER_FAILURE].text
+    assert told == "Not heard of: east, west. 2 people of east are without service."
+    peers.seen({"west": ""}, 110.0)
+    assert alarms.current[alarm_names.PEER_FAILURE].text == "Not heard of: west."
+    peers.seen({}, 111.0)
+    assert not alarms.current
+    database.close()
+
+
 async def test_one_look_at_a_time_however_long_it_takes(postgres_url: str) -> None:
     asked = 0
 
