@@ -14,7 +14,7 @@ from ubiety.gateway import im_requests, im_stanzas
 from ubiety.gateway.deadlines import CallLater, Deadlines
 from ubiety.gateway.im_conversation import Conversation, Desk
 from ubiety.gateway.im_outgoing import Outgoing
-from ubiety.gateway.im_rows import DialogRows, Row, Sleep
+from ubiety.gateway.rows import DIALOGS, Row, Rows, Sleep
 from ubiety.gateway.sending import Sender
 from ubiety.gateway.stack import Stack, Ways
 from ubiety.jid import Jid, JidError, parse
@@ -67,7 +67,7 @@ class Conversations:
         self._stack = stack
         self._sleep = sleep
         self._token = token
-        self._rows = DialogRows(context.database, context.spawn, sleep)
+        self._rows = Rows(DIALOGS, context.database, context.spawn, sleep)
         self._desk = Desk(
             context, stack, sender, ways, deliver, self._rows, token, draw, {}, {}, set(), self._note_changed
         )
@@ -358,9 +358,10 @@ class Conversations:
     def _restore_dialogs(self, page: Iterable[DialogRow]) -> None:
         for found in page:
             person = self._context.homes.user(found.user_id)
-            row = Row(found.user_id, found.peer, found.call_id, found.record, found.updated, found.id)
+            row = Row(found.user_id, found.peer, id=found.id)
             try:
                 dialog = Dialog.from_record(found.record)
+                row.local_cseq = dialog.local_cseq
                 conversation = self._open(person, parse(found.peer)) if person is not None else None
             except (ValueError, JidError) as error:
                 event("sip_dialog_dropped", "warning", user_id=found.user_id, reason=str(error))

@@ -11,8 +11,8 @@ from typing import Any, Final
 from ubiety.conditions import StanzaError
 from ubiety.gateway import im_requests, im_stanzas, statuses
 from ubiety.gateway.im_outgoing import Outgoing
-from ubiety.gateway.im_rows import DialogRows, Row
 from ubiety.gateway.im_settings import ANSWER_SECONDS, FIRST_IN_INVITE, IDLE_SECONDS
+from ubiety.gateway.rows import Kept, Row, Rows
 from ubiety.gateway.sending import Sender, Sending, next_hop
 from ubiety.gateway.stack import Stack, Ways
 from ubiety.jid import Jid
@@ -63,7 +63,7 @@ class Desk:
     ways: Ways
     deliver: Callable[[Stanza], Verdict]
     """Passes a message on to one of our people; the verdict comes when it is settled."""
-    rows: DialogRows
+    rows: Rows
     token: Callable[[], str]
     draw: Callable[[], float]
     dialogs: "dict[DialogId, tuple[Conversation, int]]"
@@ -484,14 +484,8 @@ class Conversation:
     def _note_opened(self, order: Opened) -> None:
         wire = self._wires[order.line]
         if wire.row is None and wire.dialog is not None:
-            wire.row = Row(
-                self.person.user_id,
-                self.remote.bare,
-                wire.dialog.call_id,
-                wire.dialog.to_record(),
-                self._desk.context.clock.now(),
-            )
-            self._desk.rows.put(wire.row)
+            wire.row = Row(self.person.user_id, self.remote.bare)
+            self._put(wire.row, wire.dialog)
 
     def _note_ended(self, order: Ended) -> None:
         wire = self._wires.pop(order.line, None)
@@ -513,11 +507,13 @@ class Conversation:
     def _note_count(self, wire: Wire) -> None:
         """Keep the row within reach of the numbers in use, for whoever goes on with the dialog next."""
         row, dialog = wire.row, wire.dialog
-        if row is None or dialog is None:
-            return
-        if dialog.local_cseq - row.record["local_cseq"] >= COUNTS_BEHIND:
-            row.record, row.updated = dialog.to_record(), self._desk.context.clock.now()
-            self._desk.rows.put(row)
+        if row is not None and dialog is not None and dialog.local_cseq - row.local_cseq >= COUNTS_BEHIND:
+            self._put(row, dialog)
+
+    def _put(self, row: Row, dialog: Dialog) -> None:
+        row.local_cseq = dialog.local_cseq
+        now = self._desk.context.clock.now()
+        self._desk.rows.put(row, Kept("", dialog.call_id, dialog.to_record(), now))
 
     def _list(self, line: int, wire: Wire) -> None:
         assert wire.dialog is not None

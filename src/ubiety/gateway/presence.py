@@ -12,11 +12,12 @@ from ubiety.conditions import StanzaError
 from ubiety.gateway.addresses import NoAddress, jid_of
 from ubiety.gateway.deadlines import CallLater
 from ubiety.gateway.phones import Phones
-from ubiety.gateway.presence_rows import Rows, Sleep
 from ubiety.gateway.publishing import Publishing
+from ubiety.gateway.rows import SUBSCRIPTIONS, Rows, Sleep
 from ubiety.gateway.sending import Sender
 from ubiety.gateway.settings import RESTORE_RATE
 from ubiety.gateway.stack import Stack, Ways
+from ubiety.gateway.subscriptions import Means
 from ubiety.gateway.watchers import Watchers
 from ubiety.gateway.watching import Watching
 from ubiety.jid import Jid, JidError, parse
@@ -60,9 +61,10 @@ class Presence:
         """The sets whose subscriptions are being read, each with what tells this reading from others."""
         self._arriving: set[int] = set()
         """User ids of those who were moved to this node and whose subscriptions are being read."""
-        self._rows = Rows(context.database, context.spawn, sleep)
-        self.watchers = Watchers(context, stack, sender, ways, self._rows, call_later, token)
-        self.watching = Watching(context, stack, sender, ways, self._rows, call_later, token, draw)
+        self._rows = Rows(SUBSCRIPTIONS, context.database, context.spawn, sleep)
+        means = Means(context, stack, sender, ways, self._rows, call_later, token)
+        self.watchers = Watchers(means)
+        self.watching = Watching(means, draw)
         self.publishing = Publishing(context, stack, call_later, token)
         self.phones: Phones | None = None
         """The phones that we ask about."""

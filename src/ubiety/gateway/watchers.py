@@ -5,20 +5,20 @@ people of our own (`users.outsiders`); somebody who is denied is shown an offlin
 The permission outlives the dialogs: that a watcher goes away changes nothing in the person's roster.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from ubiety.conditions import StanzaError
 from ubiety.gateway.addresses import sip_of
-from ubiety.gateway.deadlines import CallLater, Deadlines
 from ubiety.gateway.mapping import to_sip
-from ubiety.gateway.presence_rows import Row, Rows
-from ubiety.gateway.sending import Sender, hops_of, next_hop, retry_after_of
-from ubiety.gateway.stack import MARK, Stack, Ways
+from ubiety.gateway.rows import Kept, Row
+from ubiety.gateway.sending import hops_of, next_hop, retry_after_of
+from ubiety.gateway.stack import MARK
 from ubiety.gateway.statuses import status_of
 from ubiety.gateway.subscribe import Terms, judge
+from ubiety.gateway.subscriptions import Means, Subscriptions, Tag
 from ubiety.gateway.window import Window
 from ubiety.jid import Jid
 from ubiety.presence.model import OFFLINE, Composed
@@ -32,7 +32,6 @@ from ubiety.stanza import Stanza
 from ubiety.store.errors import StoreError
 from ubiety.store.sip_subscriptions import IN, Subscription
 from ubiety.telemetry import event
-from ubiety.users.context import Context
 from ubiety.users.outsiders import Standing, composed_of, glimpsed_by, seen_by, subscribe_from_outside
 
 PAUSE: Final = 1.0
@@ -64,39 +63,19 @@ class Watcher:
     is_started: bool = True
     """False for one that was restored and has not been told anything since."""
 
+    @property
+    def tag(self) -> Tag:
+        """By which it is found."""
+        return self.dialog.call_id, self.dialog.local_tag
 
-class Watchers:
+
+class Watchers(Subscriptions[Watcher]):
     """All subscriptions to the people of this node."""
 
-    def __init__(
-        self,
-        context: Context,
-        stack: Stack,
-        sender: Sender,
-        ways: Ways,
-        rows: Rows,
-        call_later: CallLater,
-        token: Callable[[], str],
-    ) -> None:
-        self._context = context
-        self._stack = stack
-        self._sender = sender
-        self._ways = ways
-        self._rows = rows
-        self._token = token
-        self._now = context.clock.monotonic
-        self._deadlines: Deadlines[Watcher] = Deadlines(self._now, call_later, self._tick)
-        self._by_dialog: dict[tuple[str, str], Watcher] = {}
+    def __init__(self, means: Means) -> None:
+        super().__init__(means)
         self._by_pair: dict[tuple[int, str], list[Watcher]] = {}
         self._window = Window(MOST_UNDER_WAY)
-
-    def __len__(self) -> int:
-        return len(self._by_dialog)
-
-    @property
-    def timers(self) -> int:
-        """How many of them wait for something to be due."""
-        return len(self._deadlines)
 
     @property
     def waiting(self) -> int:
@@ -116,10 +95,6 @@ class Watchers:
         try:
             dialog = Dialog.from_request(request, self._token())
             standing = await self._ask(person, address, terms.expires)
-            if terms.expires:
-                composed = self._composed_for(person, address, standing)
-            else:
-                composed = glimpsed_by(self._context, person, address)
         except SipSyntaxError as error:
             self._refuse(key, request, error.status)
         except StanzaError as error:
@@ -127,16 +102,38 @@ class Watchers:
         except LookupError:
             self._refuse(key, request, 404)
         except StoreError as error:
-            event("sip_subscribe_failed", "warning", reason=str(error))
-            self._refuse(key, request, 503, headers=(("Retry-After", str(BUSY_SECONDS)),))
+            self._refuse_for_now(key, request, error)
         else:
             watcher = self._make(person, address, dialog, standing, terms, transport)
-            self._accept(key, request, watcher, terms.expires)
-            self._begin(watcher, composed)
+            if not terms.expires:
+                self._accept(key, request, watcher, 0)
+                self._begin(watcher, glimpsed_by(self._context, person, address))
+            elif await self._is_written(key, request, watcher, terms.expires):
+                self._accept(key, request, watcher, terms.expires)
+                self._admit(watcher)
+
+    async def _is_written(self, key: int, request: Request, watcher: Watcher, expires: int) -> bool:
+        """Put a new subscription down; should the node die, whoever takes over tells its watcher."""
+        self._put(watcher, expires)
+        try:
+            await self._rows.written(watcher.row)
+        except StoreError as error:
+            self._release(watcher)
+            self._refuse_for_now(key, request, error)
+            return False
+        return True
+
+    def _admit(self, watcher: Watcher) -> None:
+        """Tell the watcher of a new subscription what is by now, if it is still this node's."""
+        if self._is_kept(watcher):
+            self._begin(watcher, self._composed_for(watcher.person, watcher.address, watcher.standing))
+            others = self._by_pair.get((watcher.person.user_id, watcher.address.bare), [])
+            if len(others) > MAX_DIALOGS:
+                self._perform(others[0], others[0].notifier.end("deactivated", self._now()))
 
     def refresh(self, key: int, request: Request) -> bool:
         """Take a SUBSCRIBE of a dialog; False if the dialog is not one of these (481 then)."""
-        watcher = self._by_dialog.get((request.call_id, request.to.tag or ""))
+        watcher = self._by_tag.get((request.call_id, request.to.tag or ""))
         if watcher is None or not self._is_served(watcher):
             return False
         terms = judge(request)
@@ -147,12 +144,30 @@ class Watchers:
             self._refuse(key, request, dialog.status)
         else:
             watcher.dialog = dialog
-            self._accept(key, request, watcher, terms.expires)
-            self._start(watcher)
-            self._perform(watcher, watcher.notifier.refresh(terms.expires, self._now()))
-            if watcher.standing is Standing.DENIED and not watcher.notifier.is_over:
-                self._context.spawn(self._ask_again(watcher, terms.expires))
+            if terms.expires:
+                self._put(watcher, terms.expires)
+            else:
+                self._rows.drop(watcher.row)
+            self._context.spawn(self._refresh(key, request, watcher, terms.expires))
         return True
+
+    async def _refresh(self, key: int, request: Request, watcher: Watcher, expires: int) -> None:
+        try:
+            await self._rows.written(watcher.row)
+        except StoreError as error:
+            self._refuse_for_now(key, request, error)
+            if expires:
+                return  # RFC 6665 §4.1.2.2: it lives until the end that was promised last
+        else:
+            if watcher.notifier.is_over:
+                self._refuse(key, request, 481)
+                return
+            self._accept(key, request, watcher, expires)
+        if self._is_kept(watcher):
+            self._start(watcher)
+            self._perform(watcher, watcher.notifier.refresh(expires, self._now()))
+            if watcher.standing is Standing.DENIED and not watcher.notifier.is_over:
+                await self._ask_again(watcher, expires)
 
     # -- the person's side -------------------------------------------------------------------------
 
@@ -176,7 +191,7 @@ class Watchers:
 
     def deleted(self, person: Person) -> None:
         """A person is gone (RFC 6665 §4.1.3, noresource)."""
-        for watcher in [one for one in self._by_dialog.values() if one.person is person]:
+        for watcher in [one for one in self._by_tag.values() if one.person is person]:
             self._perform(watcher, watcher.notifier.end("noresource", self._now()))
 
     # -- homes -------------------------------------------------------------------------------------
@@ -188,13 +203,14 @@ class Watchers:
         try:
             standing = Standing(subscription.state)
             record = subscription.record
-            dialog = Dialog.from_record(record["dialog"]).jumped()
+            dialog = Dialog.from_record(record["dialog"])
+            row.local_cseq, dialog = dialog.local_cseq, dialog.jumped()
             event_, content_type, transport = record["event"], record["content_type"], record["transport"]
         except (ValueError, KeyError, TypeError) as error:
             event("sip_subscription_not_restored", "warning", row=subscription.id, reason=str(error))
             self._rows.drop(row)
             return
-        known = self._by_dialog.get((dialog.call_id, dialog.local_tag))
+        known = self._by_tag.get((dialog.call_id, dialog.local_tag))
         if left <= 0 or known is not None:
             if known is None or known.row.id != row.id:
                 self._rows.drop(row)
@@ -206,12 +222,6 @@ class Watchers:
         )
         self._keep(watcher)
         self._deadlines.set(watcher, now + min(start_in, left))
-
-    def release(self, is_gone: Callable[[Person], bool]) -> None:
-        """Forget those whose person is served by another node from now on; nobody is told."""
-        for watcher in [one for one in self._by_dialog.values() if is_gone(one.person)]:
-            self._forget(watcher)
-            self._rows.forget(watcher.row)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -244,15 +254,12 @@ class Watchers:
         self, person: Person, address: Jid, dialog: Dialog, standing: Standing, terms: Terms, transport: str
     ) -> Watcher:
         is_active = standing is not Standing.PENDING
-        notifier = Notifier(self._now(), terms.expires, is_active, PAUSE)
+        notifier = Notifier(self._now(), terms.expires, is_active, PAUSE, is_held=True)
         row = Row(person.user_id, address.bare, IN)
         watcher = Watcher(
             person, address, dialog, notifier, standing, terms.event, terms.content_type, transport, row
         )
         self._keep(watcher)
-        others = self._by_pair[person.user_id, address.bare]
-        if len(others) > MAX_DIALOGS:
-            self._perform(others[0], others[0].notifier.end("deactivated", self._now()))
         return watcher
 
     def _accept(self, key: int, request: Request, watcher: Watcher, expires: int) -> None:
@@ -263,14 +270,11 @@ class Watchers:
         )
         response = make_response(request, 200, to_tag=watcher.dialog.local_tag, headers=headers)
         self._stack.respond(key, response)
-        if expires:
-            self._put(watcher, expires)
 
     def _begin(self, watcher: Watcher, composed: Composed) -> None:
-        if watcher.standing is Standing.PENDING:
-            self._perform(watcher, watcher.notifier.begin(self._now()))
-        else:
+        if watcher.standing is not Standing.PENDING:
             self._show(watcher, composed, {})
+        self._perform(watcher, watcher.notifier.begin(self._now()))
 
     def _place(self, watcher: Watcher, standing: Standing, composed: Composed) -> None:
         watcher.standing = standing
@@ -330,8 +334,7 @@ class Watchers:
             content_type=order.content_type,
             body=order.body or b"",
         )
-        written = watcher.row.record.get("dialog", {}).get("local_cseq", 0)
-        if watcher.dialog.local_cseq - written >= COUNTS_BEHIND and self._is_kept(watcher):
+        if watcher.dialog.local_cseq - watcher.row.local_cseq >= COUNTS_BEHIND and self._is_kept(watcher):
             self._put(watcher, watcher.notifier.expires_at - self._now())
         hops = hops_of(watcher.dialog, self._ways, watcher.person.jid, watcher.address)
 
@@ -366,34 +369,25 @@ class Watchers:
             "content_type": watcher.content_type,
             "transport": watcher.transport,
         }
+        watcher.row.local_cseq = watcher.dialog.local_cseq
         expires = self._context.clock.now() + left
-        self._rows.put(watcher.row, watcher.standing.value, watcher.dialog.call_id, record, expires)
+        self._rows.put(watcher.row, Kept(watcher.standing.value, watcher.dialog.call_id, record, expires))
 
     def _keep(self, watcher: Watcher) -> None:
-        self._by_dialog[watcher.dialog.call_id, watcher.dialog.local_tag] = watcher
+        self._by_tag[watcher.tag] = watcher
         self._by_pair.setdefault((watcher.person.user_id, watcher.address.bare), []).append(watcher)
 
-    def _is_served(self, watcher: Watcher) -> bool:
-        """Tell whether the person is here; who was moved or deleted takes their watchers along."""
-        if is_served(self._context, watcher.person):
-            return True
-        self._forget(watcher)
-        self._rows.forget(watcher.row)
-        return False
-
-    def _is_kept(self, watcher: Watcher) -> bool:
-        return self._by_dialog.get((watcher.dialog.call_id, watcher.dialog.local_tag)) is watcher
-
-    def _forget(self, watcher: Watcher) -> None:
-        self._deadlines.set(watcher, None)
-        if self._is_kept(watcher):
-            del self._by_dialog[watcher.dialog.call_id, watcher.dialog.local_tag]
+    def _unpair(self, watcher: Watcher) -> None:
         pair = (watcher.person.user_id, watcher.address.bare)
         others = self._by_pair.get(pair)
         if others is not None and watcher in others:
             others.remove(watcher)
             if not others:
                 del self._by_pair[pair]
+
+    def _refuse_for_now(self, key: int, request: Request, error: StoreError) -> None:
+        event("sip_subscribe_failed", "warning", reason=str(error))
+        self._refuse(key, request, 503, headers=(("Retry-After", str(BUSY_SECONDS)),))
 
     def _refuse(
         self,
@@ -407,11 +401,6 @@ class Watchers:
         warning = (("Warning", f'399 ubiety "{_quoted(text)}"'),) if text else ()
         response = make_response(request, status, to_tag=self._token(), headers=(*headers, *warning))
         self._stack.respond(key, response)
-
-
-def is_served(context: Context, person: Person) -> bool:
-    """Tell whether somebody is still one of the people of this node."""
-    return context.homes.user(person.user_id) is person and context.homes.is_here(person)
 
 
 def _quoted(text: str) -> str:

@@ -12,15 +12,14 @@ from typing import Any, Final
 from ubiety.conditions import StanzaError, error_bytes
 from ubiety.element import NS_CLIENT
 from ubiety.gateway.addresses import sip_of
-from ubiety.gateway.deadlines import CallLater, Deadlines
 from ubiety.gateway.mapping import presence_payload, to_composed
-from ubiety.gateway.presence_rows import Row, Rows
-from ubiety.gateway.sending import Sender, hops_of, next_hop, retry_after_of
+from ubiety.gateway.rows import Kept, Row
+from ubiety.gateway.sending import hops_of, next_hop, retry_after_of
 from ubiety.gateway.settings import SUBSCRIPTION_SECONDS
-from ubiety.gateway.stack import MARK, Stack, Ways
+from ubiety.gateway.stack import MARK
 from ubiety.gateway.statuses import condition_of, status_of
 from ubiety.gateway.subscribe import PACKAGE
-from ubiety.gateway.watchers import is_served
+from ubiety.gateway.subscriptions import Means, Subscriptions, Tag
 from ubiety.jid import Jid
 from ubiety.presence.model import OFFLINE, Composed
 from ubiety.routing.homes import Person
@@ -43,7 +42,6 @@ from ubiety.sip.syntax import SipSyntaxError
 from ubiety.stanza import Stanza
 from ubiety.store.sip_subscriptions import OUT, Subscription
 from ubiety.telemetry import event
-from ubiety.users.context import Context
 
 ACCEPT: Final = f"{PIDF}, {CPIM_PIDF}"
 """What we ask for (facts §5.2). More is read: some send what they like."""
@@ -80,40 +78,19 @@ class Watch:
     """The last answer that was no success."""
     is_error_told: bool = False
 
+    @property
+    def tag(self) -> Tag:
+        """By which it is found."""
+        return self.call_id, self.local_tag
 
-class Watching:
+
+class Watching(Subscriptions[Watch]):
     """All watches of the people of this node."""
 
-    def __init__(
-        self,
-        context: Context,
-        stack: Stack,
-        sender: Sender,
-        ways: Ways,
-        rows: Rows,
-        call_later: CallLater,
-        token: Callable[[], str],
-        draw: Callable[[], float],
-    ) -> None:
-        self._context = context
-        self._stack = stack
-        self._sender = sender
-        self._ways = ways
-        self._rows = rows
-        self._token = token
+    def __init__(self, means: Means, draw: Callable[[], float]) -> None:
+        super().__init__(means)
         self._draw = draw
-        self._now = context.clock.monotonic
-        self._deadlines: Deadlines[Watch] = Deadlines(self._now, call_later, self._tick)
-        self._by_tag: dict[tuple[str, str], Watch] = {}
         self._by_pair: dict[tuple[int, str], Watch] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_tag)
-
-    @property
-    def timers(self) -> int:
-        """How many of them wait for something to be due."""
-        return len(self._deadlines)
 
     # -- the person's side -------------------------------------------------------------------------
 
@@ -201,12 +178,6 @@ class Watching:
         self._keep(watch)
         self._deadlines.set(watch, watch.subscriber.deadline())
 
-    def release(self, is_gone: Callable[[Person], bool]) -> None:
-        """Forget those whose person is served by another node from now on; nobody is told."""
-        for watch in [one for one in self._by_tag.values() if is_gone(one.person)]:
-            self._forget(watch)
-            self._rows.forget(watch.row)
-
     # -- inside: SIP -------------------------------------------------------------------------------
 
     def _dialog_of(self, watch: Watch, request: Request) -> Dialog | Refusal:
@@ -268,10 +239,10 @@ class Watching:
 
     def _new(self, watch: Watch, order: Subscribe) -> tuple[Request, Iterable[Hop]]:
         hops = self._ways.hops(watch.person.jid, watch.contact)
-        self._by_tag.pop((watch.call_id, watch.local_tag), None)
+        self._by_tag.pop(watch.tag, None)
         watch.dialog = None
         watch.call_id, watch.local_tag = self._token(), self._token()
-        self._by_tag[watch.call_id, watch.local_tag] = watch
+        self._by_tag[watch.tag] = watch
         ours, theirs = sip_of(watch.person.jid), sip_of(watch.contact)
         request = make_request(
             "SUBSCRIBE",
@@ -403,27 +374,13 @@ class Watching:
         expires_at = watch.subscriber.expires_at
         expires = self._context.clock.now() + ((expires_at if expires_at is not None else now) - now)
         record: dict[str, Any] = {"dialog": watch.dialog.to_record() if watch.dialog is not None else None}
-        self._rows.put(watch.row, state, watch.call_id, record, expires)
+        self._rows.put(watch.row, Kept(state, watch.call_id, record, expires))
 
     def _keep(self, watch: Watch) -> None:
-        self._by_tag[watch.call_id, watch.local_tag] = watch
+        self._by_tag[watch.tag] = watch
         self._by_pair[watch.person.user_id, watch.contact.bare] = watch
 
-    def _is_served(self, watch: Watch) -> bool:
-        """Tell whether the person is here; who was moved or deleted takes their watches along."""
-        if is_served(self._context, watch.person):
-            return True
-        self._forget(watch)
-        self._rows.forget(watch.row)
-        return False
-
-    def _is_kept(self, watch: Watch) -> bool:
-        return self._by_tag.get((watch.call_id, watch.local_tag)) is watch
-
-    def _forget(self, watch: Watch) -> None:
-        self._deadlines.set(watch, None)
-        if self._is_kept(watch):
-            del self._by_tag[watch.call_id, watch.local_tag]
+    def _unpair(self, watch: Watch) -> None:
         pair = (watch.person.user_id, watch.contact.bare)
         if self._by_pair.get(pair) is watch:
             del self._by_pair[pair]

@@ -46,13 +46,17 @@ class Notifier:
     """One subscription of somebody else to a state of ours.
 
     `expires` is in seconds, 0 for a fetch (RFC 6665 §4.4.3); `pause` is the least time between two NOTIFYs
-    that tell of a change. The subscriber's SUBSCRIBE is answered first, then `begin` is called.
+    that tell of a change. The subscriber's SUBSCRIBE is answered first, then `begin` is called; until then
+    nothing is sent of one that `is_held`, whatever happens.
     """
 
-    def __init__(self, now: float, expires: float, is_active: bool, pause: float = 0.0) -> None:
+    def __init__(
+        self, now: float, expires: float, is_active: bool, pause: float = 0.0, is_held: bool = False
+    ) -> None:
         self.state = State.ACTIVE if is_active else State.PENDING
         self.expires_at = now + expires
         self.is_in_flight = False
+        self._is_held = is_held
         self._pause = pause
         self._body: bytes | None = None
         self._content_type = ""
@@ -73,6 +77,7 @@ class Notifier:
 
     def begin(self, now: float) -> list[NotifierOutput]:
         """Send the first NOTIFY, which follows every accepted SUBSCRIBE (RFC 6665 §4.2.1.2)."""
+        self._is_held = False
         return self._go(now)
 
     def refresh(self, expires: float, now: float) -> list[NotifierOutput]:
@@ -137,8 +142,8 @@ class Notifier:
         return self._go(now)
 
     def deadline(self) -> float | None:
-        """When `tick` has something to do: never while a NOTIFY is in flight or after the end."""
-        if self.is_over or self.is_in_flight:
+        """When `tick` has something to do: never before the begin, with a NOTIFY in flight, after the end."""
+        if self.is_over or self.is_in_flight or self._is_held:
             return None
         if self._has_something():
             return min(self._may_send_at(), self.expires_at)
@@ -157,7 +162,7 @@ class Notifier:
         return at
 
     def _go(self, now: float) -> list[NotifierOutput]:
-        if self.is_over or self.is_in_flight:
+        if self.is_over or self.is_in_flight or self._is_held:
             return []
         if now >= self.expires_at and not self._reason:
             self._reason = "timeout"

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -41,6 +41,25 @@ class DialogRow(NamedTuple):
     updated: float
 
 
+class Fresh(NamedTuple):
+    """One to be added."""
+
+    user_id: int
+    peer: str
+    call_id: str
+    record: Mapping[str, Any]
+    updated: float
+
+
+class Update(NamedTuple):
+    """What has changed of the row ``id``."""
+
+    id: int
+    call_id: str
+    record: Mapping[str, Any]
+    updated: float
+
+
 def list_of_set(conn: Connection, set_id: int, after: int = 0, limit: int = 1000) -> list[DialogRow]:
     """Return a page of what belongs to the people of a set: those with an id above ``after``."""
     return [_read(row) for row in PAGE_OF_SET.rows(conn, set_id=set_id, after=after, limit=limit)]
@@ -51,26 +70,26 @@ def list_of_user(conn: Connection, user_id: int) -> list[DialogRow]:
     return [_read(row) for row in OF_USER.rows(conn, user_id=user_id)]
 
 
-def add(
-    conn: Connection, user_id: int, peer: str, call_id: str, record: Mapping[str, Any], now: float
-) -> int:
-    """Add a conversation with a bare address and return its id."""
-    peer_id = addresses.intern(conn, peer)
-    text = json.dumps(record)
-    made: int = INSERT.value(
-        conn, user_id=user_id, peer_id=peer_id, call_id=call_id, record=text, updated=now
-    )
+def add_many(conn: Connection, many: Iterable[Fresh]) -> list[int]:
+    """Add conversations with bare addresses; returns their ids in order."""
+    rows = list(many)
+    peers = addresses.intern_many(conn, (fresh.peer for fresh in rows))
+    made = []
+    for fresh in rows:
+        values = _values(fresh)
+        values["peer_id"] = peers[values.pop("peer")]
+        made.append(INSERT.value(conn, **values))
     return made
 
 
-def update(conn: Connection, id: int, call_id: str, record: Mapping[str, Any], now: float) -> bool:
-    """Put down how it is now; False if the row is gone."""
-    return UPDATE.run(conn, id=id, call_id=call_id, record=json.dumps(record), updated=now) > 0
+def update_many(conn: Connection, many: Iterable[Update]) -> None:
+    """Put down how they are now; rows that are gone are passed over."""
+    UPDATE.run_many(conn, [_values(one) for one in many])
 
 
-def delete(conn: Connection, id: int) -> bool:
-    """Delete one; False if it is gone."""
-    return DELETE.run(conn, id=id) > 0
+def delete_many(conn: Connection, ids: Iterable[int]) -> None:
+    """Delete many; those that are gone are passed over."""
+    DELETE.run_many(conn, [{"id": id} for id in ids])
 
 
 def count(conn: Connection) -> int:
@@ -82,6 +101,10 @@ def count(conn: Connection) -> int:
 def gc_dialogs(conn: Connection, before: float) -> int:
     """Delete those that were last used before a time; returns how many."""
     return COLLECT.run(conn, before=before)
+
+
+def _values(one: Fresh | Update) -> dict[str, Any]:
+    return {**one._asdict(), "record": json.dumps(one.record)}
 
 
 def _read(row: tuple[Any, ...]) -> DialogRow:

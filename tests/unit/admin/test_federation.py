@@ -185,7 +185,8 @@ async def test_the_status_counts_what_there_is(node: SmallNode) -> None:
     ]
     many.append(Fresh(user_id, "carl@example.org", OUT, "active", "o@x", {}, 1.0))
     await node.database.write(sip_subscriptions.add_many, many)
-    await node.database.write(sip_dialogs.add, user_id, "carl@example.org", "d@x", {}, 1.0)
+    dialog = sip_dialogs.Fresh(user_id, "carl@example.org", "d@x", {}, 1.0)
+    await node.database.write(sip_dialogs.add_many, [dialog])
     await do(node, "route.add", **ROUTE | {"pattern": ".org.example"})
     node.federation.hops.failed(node.federation.value.routes[0].hop, "no answer", node.clock.monotonic() - 9)
     node.federation.note_stranger("synergy.online.com", "a asked b", 5.0)

@@ -34,6 +34,19 @@ def test_the_first_notify_of_a_pending_subscription_tells_nothing() -> None:
     assert notifier.deadline() == 3600.0
 
 
+def test_before_the_begin_nothing_is_told_and_then_all_at_once() -> None:
+    notifier = Notifier(0.0, 3600.0, is_active=False, is_held=True)
+    assert notifier.show(b"old", PIDF, 1.0) == notifier.approve(2.0) == notifier.show(b"new", PIDF, 3.0) == []
+    assert notifier.tick(5.0) == [] and notifier.deadline() is None
+    assert notifier.begin(10.0) == [Notify(b"new", PIDF, "active;expires=3590")]
+
+
+def test_what_ends_before_the_begin_is_told_so() -> None:
+    notifier = Notifier(0.0, 3600.0, is_active=True, is_held=True)
+    assert notifier.end("noresource", 1.0) == []
+    assert notifier.begin(2.0) == [Notify(None, "", "terminated;reason=noresource"), Ended("noresource")]
+
+
 def test_approval_shows_what_was_held_back() -> None:
     notifier = Notifier(0.0, 3600.0, is_active=False)
     notifier.begin(0.0)

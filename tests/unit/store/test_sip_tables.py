@@ -164,7 +164,8 @@ async def test_subscriptions_change_and_end(database: Database) -> None:
 async def test_what_is_of_a_person_goes_with_them(database: Database) -> None:
     ((anna, _),) = await database.write(add_people, 1)
     await database.write(sip_subscriptions.add, Fresh(anna, "bob@implync.net", IN, "active", "c@x", {}, 10.0))
-    await database.write(sip_dialogs.add, anna, "bob@implync.net", "d@x", {}, 10.0)
+    dialog = sip_dialogs.Fresh(anna, "bob@implync.net", "d@x", {}, 10.0)
+    await database.write(sip_dialogs.add_many, [dialog])
     await database.write(outgoing_messages.add, Outgoing(anna, 1, "bob@implync.net", 1.0, b"<message/>"))
     await database.write(users.delete, anna)
     assert await database.read(sip_subscriptions.count) == {}
@@ -175,9 +176,13 @@ async def test_what_is_of_a_person_goes_with_them(database: Database) -> None:
 
 async def test_conversations_are_kept_for_another_node(database: Database) -> None:
     (anna, _), (ben, _) = await database.write(add_people, 2)
-    first = await database.write(sip_dialogs.add, anna, "bob@implync.net", "a@x", {"local_cseq": 1}, 10.0)
-    second = await database.write(sip_dialogs.add, ben, "bob@implync.net", "b@x", {}, 20.0)
-    assert await database.write(sip_dialogs.update, first, "a2@x", {"local_cseq": 1001}, 30.0)
+    made = [
+        sip_dialogs.Fresh(anna, "bob@implync.net", "a@x", {"local_cseq": 1}, 10.0),
+        sip_dialogs.Fresh(ben, "bob@implync.net", "b@x", {}, 20.0),
+    ]
+    first, second = await database.write(sip_dialogs.add_many, made)
+    later = sip_dialogs.Update(first, "a2@x", {"local_cseq": 1001}, 30.0)
+    await database.write(sip_dialogs.update_many, [later, later._replace(id=99)])
     rows = await database.read(sip_dialogs.list_of_set, 1)
     assert [(one.id, one.peer, one.call_id, one.record, one.updated) for one in rows] == [
         (first, "bob@implync.net", "a2@x", {"local_cseq": 1001}, 30.0),
@@ -185,9 +190,8 @@ async def test_conversations_are_kept_for_another_node(database: Database) -> No
     ]
     assert [one.id for one in await database.read(sip_dialogs.list_of_user, ben)] == [second]
     assert await database.write(sip_dialogs.gc_dialogs, 25.0) == 1
-    assert await database.write(sip_dialogs.delete, first)
-    assert not await database.write(sip_dialogs.delete, first)
-    assert not await database.write(sip_dialogs.update, first, "", {}, 1.0)
+    await database.write(sip_dialogs.delete_many, [first, first])
+    assert await database.read(sip_dialogs.count) == 0
 
 
 async def test_messages_wait_in_order_until_they_are_taken(database: Database) -> None:
