@@ -76,6 +76,7 @@ from ubiety.store.errors import StoreError
 from ubiety.store.leases import APPLICATION
 from ubiety.store.ledger import Ledger
 from ubiety.telemetry import Counters, Metrics, event, set_level
+from ubiety.users import archive
 from ubiety.users.context import Context
 from ubiety.users.elsewhere import Elsewhere
 from ubiety.users.features import compose
@@ -86,6 +87,7 @@ from ubiety.users.remote_presence import RemotePresence
 from ubiety.users.service import DAY, Users
 
 TIDY_SECONDS = 3600.0
+EXPIRE_TURNS = 24  # once a day: it looks at every message
 SALT_BYTES = 32
 SLICE_SECONDS = 60.0
 CERTIFICATE_SECONDS = 60.0
@@ -498,9 +500,11 @@ class Node:
 
     async def _tidy(self) -> None:
         """Remove what nobody needs any more, in small steps."""
-        while True:
+        for turn in itertools.count():
             await asyncio.sleep(TIDY_SECONDS)
             try:
+                if turn % EXPIRE_TURNS == 0:
+                    await archive.expire(self.context)
                 before = self.clock.now() - DAY
                 await self.database.write(streams.gc_streams, before)
                 await self.database.write(sip_subscriptions.gc_subscriptions, before)

@@ -7,12 +7,16 @@ from ubiety.routing.homes import Person
 from ubiety.routing.remote_home import RemoteOrigin
 from ubiety.routing.sessions import Session
 from ubiety.stanza import Stanza
+from ubiety.store import archive as rows
 from ubiety.store.archive_prefs import Prefs
 from ubiety.store.batch import IN, OUT
 from ubiety.store.ledger import ArchiveRow
+from ubiety.telemetry import event
 from ubiety.users.actor import User
 from ubiety.users.context import Context
-from ubiety.users.preferences import ARCHIVE_ENABLED
+from ubiety.users.preferences import ARCHIVE_DAYS, ARCHIVE_ENABLED
+
+DAY = 86_400.0
 
 
 def keep(
@@ -121,6 +125,22 @@ def _keep_sent(
             recipient.user_id,
         )
     )
+
+
+async def expire(context: Context) -> int:
+    """Drop from all histories what is older than histories are kept; returns how much. Raises StoreError.
+
+    In small steps, each a write of its own. What still waits to be delivered is delivered all the same.
+    """
+    days = context.settings.get(ARCHIVE_DAYS)
+    before, removed = context.clock.now() - days * DAY, 0
+    after: int | None = 0 if days else None
+    while after is not None:
+        step = await context.database.write(rows.expire, before, after)
+        removed, after = removed + step.removed, step.after
+    if removed:
+        event("history_expired", messages=removed, days=days)
+    return removed
 
 
 def wants(prefs: Prefs, owner: User, peer_id: int | None, peer: str) -> bool:

@@ -23,6 +23,16 @@ MULTI_DEVICE = Setting(
 ARCHIVE_ENABLED = Setting(
     "archive.enabled", bool, True, "", "Each person's messages are kept in an archive that clients can query."
 )
+ARCHIVE_DAYS = Setting(
+    "archive.keep_days",
+    int,
+    0,
+    "days",
+    "Time for which messages stay in the archive; looked at once a day.",
+    minimum=0,
+    maximum=36_500,
+    zero="for ever",
+)
 SHARING_ENABLED = Setting(
     "presence.sharing",
     bool,
@@ -128,6 +138,7 @@ ALL = (
     OFFLINE_SUPPRESSED,
     MULTI_DEVICE,
     ARCHIVE_ENABLED,
+    ARCHIVE_DAYS,
     SHARING_ENABLED,
     AUTO_AUTHORIZE,
     MAX_CONTACTS,

@@ -4,8 +4,8 @@ import pytest
 
 from tests.unit.users.place import NOW, Client, Place, condition
 from ubiety.element import Element
-from ubiety.users import archive_query
-from ubiety.users.preferences import ARCHIVE_ENABLED
+from ubiety.users import archive, archive_query
+from ubiety.users.preferences import ARCHIVE_DAYS, ARCHIVE_ENABLED
 from ubiety.users.stamps import format_stamp
 from ubiety.xmpp import ns
 
@@ -236,3 +236,24 @@ async def test_wishes_are_honoured(place: Place) -> None:
         ["bob"] * 2 + ["carol"] * 2,
     ]
     assert len((await ask(dave, query())).bodies) == 10  # the others' histories are their own business
+
+
+async def test_what_is_older_than_histories_are_kept_is_dropped_for_both(place: Place) -> None:
+    alice, bob = await place.friends("alice", "bob")
+    await place.people("carol")
+    await say(alice, bob.bare, "old")
+    await say(alice, "carol@example.org", "undelivered")
+    await place.settle()
+    place.clock.advance(29 * archive.DAY)
+    await say(bob, alice.bare, "new")
+    await place.settle()
+    assert await archive.expire(place.context) == 0  # they are kept for ever
+    place.set(ARCHIVE_DAYS, 30)
+    assert await archive.expire(place.context) == 0
+    place.clock.advance(2 * archive.DAY)
+    assert await archive.expire(place.context) == 4  # of two messages, each in two histories
+    assert (await ask(alice, query())).bodies == ["new"]
+    assert (await ask(bob, query())).bodies == ["new"]
+    carol = await place.sign_in("carol", presence=None)
+    carol.send("<presence/>")
+    assert await carol.bodies() == ["undelivered"]
