@@ -6,32 +6,39 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cluster.pair import running_pair
 from tests.harness.client import Client
 from tests.harness.wire import ConnectionGoneError
 from tests.nats import Nats
 from tests.node import Node, NodeError, NodeFactory
+from tests.postgres import Postgres
 
 MESSAGES = 200
 MakeNats = Callable[..., Nats]
 
 
+@pytest.fixture(scope="module")
+def pair(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
+    """Two nodes that know each other, for all tests here."""
+    with running_pair(postgres, tmp_path_factory.mktemp("pair")) as made:
+        _until(lambda: all(row["is_up"] for row in _json(made[0], "node", "list")))
+        yield made
+
+
 @pytest.fixture
-def nodes(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> list[Node]:
-    """Two nodes that know each other; `node1` serves ann, `node2` bob."""
-    nats = own_nats()
-    nats.start()
-    about = {"UBIETY_BUS_URL": nats.url, "UBIETY_BUS_CA": str(nats.ca)}
-    made = [start_node(postgres_url, {**about, "UBIETY_NODE": f"node{number}"}) for number in (1, 2)]
-    _until(lambda: all(row["is_up"] for row in _json(made[0], "node", "list")))
-    made[0].add_users("ann", "bob")
-    return made
+def nodes(pair: list[Node]) -> Iterator[list[Node]]:
+    """The pair with the test's own people: `node1` serves ann, `node2` bob."""
+    pair[0].add_users("ann", "bob")
+    yield pair
+    for name in ("ann", "bob"):
+        pair[0].command("user", "delete", name, "--yes")
 
 
 def test_nodes_that_start_for_the_first_time_together(
@@ -163,6 +170,35 @@ async def test_people_of_another_node_are_reached_from_here(nodes: list[Node]) -
     assert "1 session" in await asyncio.to_thread(two.command, "session", "kick", "ann")
     await ann.expect(lambda tag: tag.name == "error")
     assert not await asyncio.to_thread(_json, two, "session", "list", "--user", "ann")
+
+
+async def test_people_of_a_dead_node_get_another_home(nodes: list[Node]) -> None:
+    """The last one here: the pair has no high availability, and its second node dies."""
+    one, two = nodes
+    ann = Client(one.place, "ann")
+    await _sign_in(ann)
+    two.kill()
+    begun = time.monotonic()
+    told = ""
+    while "without service" not in told:
+        assert time.monotonic() - begun < 20, told
+        await asyncio.sleep(0.3)
+        alarms = await asyncio.to_thread(_json, one, "alarm", "list")
+        told = next((alarm["text"] for alarm in alarms if alarm["name"] == "PEPeerNodeFailure"), "")
+    print(f"alarm after {time.monotonic() - begun:.1f} s: {told}")
+    assert told.startswith("Not heard of: node2. 1 people of node2 are without service: no other node")
+    assert told.endswith("gone for good: ubiety node remove node2 --move-people.")
+    ann.send("<message to='bob@example.org' type='chat' id='m'><body>kept for bob</body></message>")
+    assert "1 people belong to other nodes" in await asyncio.to_thread(
+        one.command, "node", "remove", "node2", "--move-people"
+    )
+    bob = Client(one.place, "bob")
+    await _sign_in(bob)
+    await bob.expect_message("kept for bob")
+    assert not await asyncio.to_thread(_json, one, "alarm", "list")
+    await asyncio.to_thread(two.restart)  # it joins as a new node
+    listed = await asyncio.to_thread(_json, one, "node", "list")
+    assert [(row["name"], row["people"]) for row in listed] == [("node1", 2), ("node2", 0)]
 
 
 async def _sign_in(client: Client) -> None:
