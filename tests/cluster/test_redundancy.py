@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
-from tests.nats import Nats
-from tests.node import Node, NodeError, NodeFactory
+from tests.cluster.pair import running_pair
+from tests.node import Node, NodeError
+from tests.postgres import Postgres
 
-MakeNats = Callable[..., Nats]
 BACKUP = "Running in Backup Mode"
 ADMIN = "On Admin Request"
 INIT = "Initialization"
@@ -39,9 +41,16 @@ class Pair:
 
 
 def restart_idle(node: Node) -> None:
-    """Start a node whose services stay stopped: it listens for nobody."""
+    """Start a node whose services stay stopped: `listens` says whether they did."""
     with pytest.raises(NodeError, match="does not listen"):
-        node.start(seconds=5)
+        node.start(seconds=0.5)
+
+
+def listens(node: Node) -> bool:
+    """Whether a node takes connections of clients."""
+    ports = json.loads((node.data / "run" / "ports.json").read_text("utf-8"))
+    with socket.socket() as probe:
+        return probe.connect_ex((node.host, ports["c2s"])) == 0
 
 
 def state(name: str, reason: str = "") -> str:
@@ -52,25 +61,29 @@ def state(name: str, reason: str = "") -> str:
 NORMAL = state("Normal")
 
 
-@pytest.fixture
-def pair(start_node: NodeFactory, postgres_url: str, own_nats: MakeNats) -> Pair:
+@pytest.fixture(scope="module")
+def nodes(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Two nodes that are a pair with high availability; each has one person."""
-    nats = own_nats()
-    nats.start()
-    about = {"UBIETY_BUS_URL": nats.url, "UBIETY_BUS_CA": str(nats.ca)}
-    one, two = (start_node(postgres_url, {**about, "UBIETY_NODE": f"node{number}"}) for number in (1, 2))
-    one.add_users("ann", "bob")
-    with pytest.raises(NodeError, match="needs two nodes; node1 has 1"):
-        one.command("prg", "enable-ha", "node1")
-    one.command("prg", "add", "pair", "node1", "node2")
-    one.set_setting("ha.critical_service_delay", "2")
-    assert "High availability of pair is on; every node has applied it." in two.command(
-        "prg", "enable-ha", "pair"
-    )
-    made = Pair(one, two)
-    made.until(NORMAL, NORMAL, seconds=1)
-    time.sleep(2.5)  # a node that was started just now takes nothing from the other
-    return made
+    with running_pair(postgres, tmp_path_factory.mktemp("pair")) as (one, two):
+        one.add_users("ann", "bob")
+        with pytest.raises(NodeError, match="needs two nodes; node1 has 1"):
+            one.command("prg", "enable-ha", "node1")
+        one.command("prg", "add", "pair", "node1", "node2")
+        one.set_setting("ha.critical_service_delay", "2")
+        assert "High availability of pair is on; every node has applied it." in two.command(
+            "prg", "enable-ha", "pair"
+        )
+        made = Pair(one, two)
+        made.until(NORMAL, NORMAL, seconds=1)
+        yield made
+
+
+@pytest.fixture
+def pair(nodes: Pair) -> Pair:
+    """The pair, ready for faults."""
+    nodes.until(NORMAL, NORMAL)
+    time.sleep(2.5)  # a node that watches the other since just now takes nothing from it
+    return nodes
 
 
 @pytest.mark.timeout(180)
@@ -87,11 +100,14 @@ def test_by_hand_and_through_restarts(pair: Pair) -> None:
     one.kill()
     restart_idle(one)
     pair.until(state("Idle", INIT), state(BACKUP, ADMIN))
+    assert not listens(one)
     one.stop()
     two.stop()
     restart_idle(one)
     two.start()
     pair.until(state("Idle", INIT), state(BACKUP, INIT))
+    assert not listens(one)
+    assert listens(two)
     with pytest.raises(NodeError, match="it is node1 whose people fall back"):
         one.command("utils", "ha", "fallback", "node2")
     one.command("utils", "ha", "fallback", "node1")
