@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.client import Place
+from tests.nursery import Child, nursery
 
 HOST = "127.0.0.1"
 DOMAIN = "example.org"
@@ -49,7 +50,7 @@ class Node:
         self.options: list[str] = []
         """Further options of `ubiety serve`."""
         self.ports: dict[str, int] = {}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Child | subprocess.Popen[bytes] | None = None
         self.log = data.parent / f"{data.name}.log"
         self._environment = {
             **os.environ,
@@ -78,12 +79,7 @@ class Node:
     def start(self, seconds: float = 60.0) -> None:
         """Start the process and wait until it listens; raises NodeError with its log when it does not."""
         (self.data / "run" / "ports.json").unlink(missing_ok=True)
-        command = [*self._prefix, sys.executable, "-m", "ubiety.cli.main", "serve"]
-        command += ["--data", str(self.data), "--domain", self.domain, *self.options]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+        self.process = self._launch()
         deadline = time.monotonic() + seconds
         while not self._is_ready():
             if self.process.poll() is not None:
@@ -91,6 +87,19 @@ class Node:
             if time.monotonic() > deadline:
                 raise NodeError(f"the node does not listen after {seconds} s:\n{self.tail()}")
             time.sleep(0.05)
+
+    def _launch(self) -> Child | subprocess.Popen[bytes]:
+        command = ["serve", "--data", str(self.data), "--domain", self.domain, *self.options]
+        with self.log.open("ab") as log, open(os.devnull, "rb") as nothing:
+            if not self._prefix:
+                return nursery().start(command, self._environment, nothing, log, log)
+            return subprocess.Popen(
+                [*self._prefix, sys.executable, "-m", "ubiety.cli.main", *command],
+                env=self._environment,
+                stdin=nothing,
+                stdout=log,
+                stderr=log,
+            )
 
     def kill(self) -> None:
         """End the process with SIGKILL, as a crash does."""
@@ -108,18 +117,14 @@ class Node:
 
     def command(self, *arguments: str, given: str | None = None) -> str:
         """Run a `ubiety` command against this node; returns what it prints, raises NodeError."""
-        done = subprocess.run(
-            [sys.executable, "-m", "ubiety.cli.main", *arguments],
-            env=self._environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = self.try_command(*arguments, given=given)
         if done.returncode:
             raise NodeError(f"ubiety {' '.join(arguments)}: {done.stdout}{done.stderr}\n{self.tail()}")
         return done.stdout
+
+    def try_command(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a `ubiety` command against this node; returns how it ended."""
+        return nursery().run(arguments, self._environment, given)
 
     def add_users(self, *names: str, password: str = PASSWORD) -> None:
         """Make accounts by one import of a CSV file."""
