@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from ubiety.admin.operation import Operation
 from ubiety.admin.operations import OPERATIONS
-from ubiety.cli.main import app
+from ubiety.cli.main import make_app
 from ubiety.config import KEYS
 from ubiety.declared import SETTINGS
 from ubiety.settings import Setting
@@ -93,7 +93,7 @@ def render_metrics() -> str:
 
 def render_commands() -> str:
     """The page of the command line: each command with its arguments and options."""
-    group: Any = get_command(app)
+    group: Any = get_command(make_app())
     rows = [row for name, command in group.commands.items() for row in _command_rows(name, command)]
     head = ("command", "does", "options")
     return f"# Commands\n\n{NOTE}\n{COMMANDS_TEXT}\n{render_table(head, rows)}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from ubiety.cli.main import app
+from ubiety.cli.main import make_app
 from ubiety.cluster.alarms import KINDS
 from ubiety.cluster.services import SERVICES
 from ubiety.declared import SETTINGS
@@ -26,6 +26,7 @@ SECTIONS = "api|archive|audit|c2s|federation|ha|im|log|monitor|password|policy|p
 SETTING = re.compile(rf"`((?!presence\.winfo)(?:{SECTIONS})\.[a-z_]+)`")  # that is an event package of SIP
 METRIC = re.compile(r"`(ubiety_[a-z_]+)")
 EVENT = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")
+COMMAND_LINE: Any = typer.main.get_command(make_app())
 
 
 def find_commands(page: Path) -> Iterator[list[str]]:
@@ -46,7 +47,7 @@ def options_of(command: Any) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_and_option_that_a_page_shows_exists(page: Path) -> None:
     for words in find_commands(page):
-        command: Any = typer.main.get_command(app)
+        command = COMMAND_LINE
         while words and words[0] in getattr(command, "commands", {}):
             command = command.commands[words.pop(0)]
         known = set(getattr(command, "commands", {}))

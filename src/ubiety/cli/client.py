@@ -1,16 +1,19 @@
 """Talks to the node through the local socket in its data directory."""
 
+import http.client
+import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import httpx
+from urllib.parse import urlencode
 
 SOCKET_NAME = "control.sock"
 TIMEOUT = 120.0
+JSON_TYPE = "application/json"
 MAX_SOCKET_PATH = 100
 """Bytes; the kernel takes 107 (unix(7))."""
 
@@ -29,23 +32,52 @@ NOT_RUNNING = 3
 """Exit code when no node serves the directory."""
 
 
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    reason: str
+    body: bytes
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a local socket. Made from the standard library: commands are short, and httpx takes long."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("node", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connects. Raises _Unreachable."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        try:
+            with short_path(self._path) as path:
+                self.sock.connect(path)
+        except OSError as error:
+            raise _Unreachable from error
+
+
+class _Unreachable(Exception):
+    """Nobody listens on the socket, or not for us."""
+
+
 class Client:
     """Calls operations of the node that serves a data directory."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
-        self._http: httpx.Client | None = None
-        self._stack = ExitStack()  # open for as long as the process lives: commands are short
 
     def get(self, operation: str, **arguments: Any) -> Any:
         """Calls an operation that only reads. Raises CommandError."""
-        given = {name: value for name, value in arguments.items() if value is not None}
-        return self._call("GET", operation, params=given)
+        query = urlencode(
+            {name: _in_query(value) for name, value in arguments.items() if value is not None}, doseq=True
+        )
+        return self._call("GET", f"{_path(operation)}?{query}" if query else _path(operation))
 
     def post(self, operation: str, **arguments: Any) -> Any:
         """Calls an operation that changes something. Raises CommandError."""
         given = {name: value for name, value in arguments.items() if value is not None}
-        return self._call("POST", operation, json=given)
+        return self._call("POST", _path(operation), json.dumps(given).encode())
 
     def is_running(self) -> bool:
         """Whether a node answers on the socket."""
@@ -57,25 +89,24 @@ class Client:
             return False
         return True
 
-    def _call(self, method: str, operation: str, **about: Any) -> Any:
-        path = f"/api/{operation.replace('.', '/')}"
+    def _call(self, method: str, path: str, body: bytes | None = None) -> Any:
         try:
-            answer = self._open().request(method, path, **about)
-        except httpx.ConnectError as error:
+            answer = self._ask(method, path, body)
+        except _Unreachable as error:
             raise self._unreachable() from error
-        except httpx.HTTPError as error:
+        except (OSError, http.client.HTTPException) as error:
             detail = f"The node stopped answering: {error or type(error).__name__}."
             raise CommandError(detail, f"See {self.data_dir / 'logs' / 'ubiety.log'}.") from error
-        if answer.is_success:
-            return answer.json()
+        if 200 <= answer.status < 300:
+            return json.loads(answer.body)
         raise _refusal(answer)
 
-    def _open(self) -> httpx.Client:
-        if self._http is None:
-            path = self._stack.enter_context(short_path(self.data_dir / SOCKET_NAME))
-            transport = httpx.HTTPTransport(uds=path)
-            self._http = httpx.Client(transport=transport, base_url="http://node", timeout=TIMEOUT)
-        return self._http
+    def _ask(self, method: str, path: str, body: bytes | None) -> _Answer:
+        # A connection for each call: one that was idle for a while may have been closed by the node.
+        with closing(_Connection(self.data_dir / SOCKET_NAME)) as connection:
+            connection.request(method, path, body, {} if body is None else {"content-type": JSON_TYPE})
+            answer = connection.getresponse()
+            return _Answer(answer.status, answer.reason, answer.read())
 
     def _unreachable(self) -> CommandError:
         path = self.data_dir / SOCKET_NAME
@@ -95,12 +126,20 @@ class Client:
         )
 
 
-def _refusal(answer: httpx.Response) -> CommandError:
+def _path(operation: str) -> str:
+    return f"/api/{operation.replace('.', '/')}"
+
+
+def _in_query(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _refusal(answer: _Answer) -> CommandError:
     try:
-        problem = answer.json()
+        problem = json.loads(answer.body)
         return CommandError(problem["detail"], problem.get("cure", ""))
     except (ValueError, KeyError, TypeError):
-        return CommandError(f"The node answered {answer.status_code} {answer.reason_phrase}.")
+        return CommandError(f"The node answered {answer.status} {answer.reason}.")
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ubiety.cli.client import Client, CommandError
 from ubiety.cli.options import Data, Domain, Json, client
@@ -120,15 +119,18 @@ def _note(record: Record) -> dict[str, Any]:
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
     """Shows how far it is, on a terminal only."""
-    screen = console(stderr=True)
-    bar = Progress(
-        TextColumn("Importing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=screen,
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich import progress  # noqa: PLC0415  see ``output``
+
+    bar = progress.Progress(
+        progress.TextColumn("Importing"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        console=console(stderr=True),
         transient=True,
-        disable=not screen.is_terminal,
     )
     with bar:
         task = bar.add_task("", total=total)

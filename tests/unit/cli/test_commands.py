@@ -11,7 +11,7 @@ import typer
 from tests.unit.admin.small_node import SmallNode, served, small_node
 from tests.unit.cli.conftest import Done, Run
 from ubiety import __version__
-from ubiety.cli.main import app, run
+from ubiety.cli.main import COMMANDS, GROUPS, make_app, run
 from ubiety.directory.passwords import load_keys
 from ubiety.store import users
 from ubiety.xmpp.sasl import check_password
@@ -176,11 +176,18 @@ async def test_a_long_path_to_the_data_directory(tmp_path: Path, capsys: pytest.
 
 
 def test_every_listing_has_json() -> None:
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(make_app())
     for name, command in group.commands.items():
         for sub, leaf in getattr(command, "commands", {}).items():
             if sub in ("list", "show", "get"):
                 assert "--json" in {flag for option in leaf.params for flag in option.opts}, f"{name} {sub}"
+
+
+def test_a_group_is_called_what_the_table_says() -> None:
+    """Else it would be found in the whole command line only, which is made when a word is unknown."""
+    for name in (*COMMANDS, *GROUPS):
+        alone: Any = typer.main.get_command(make_app([name]))
+        assert list(alone.commands) in (["version", name], [name, "version"])
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
