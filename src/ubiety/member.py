@@ -357,7 +357,7 @@ class Member:
     def _say_what_misses(self, node_id: int) -> str:
         """What it means for people that a node is not heard of, and what can be done."""
         name = self._topology.value.name_of(node_id)
-        words = without_service(self._context.homes, self._topology.value, node_id)
+        words = without_service(self._context.homes, self._context.links, self._topology.value, node_id)
         return (
             f"{words} Start {name}; gone for good: ubiety node remove {name} --move-people." if words else ""
         )

@@ -195,7 +195,7 @@ async def test_people_of_a_dead_node_get_another_home(nodes: list[Node]) -> None
     bob = Client(one.place, "bob")
     await _sign_in(bob)
     await bob.expect_message("kept for bob")
-    assert not await asyncio.to_thread(_json, one, "alarm", "list")
+    await asyncio.to_thread(_until, lambda: not _json(one, "alarm", "list"))
     await asyncio.to_thread(two.restart)  # it joins as a new node
     listed = await asyncio.to_thread(_json, one, "node", "list")
     assert [(row["name"], row["people"]) for row in listed] == [("node1", 2), ("node2", 0)]

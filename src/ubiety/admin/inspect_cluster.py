@@ -50,7 +50,8 @@ def inspect_assignment(node: Node, people: Mapping[int, int]) -> Iterator[Findin
 def inspect_service(node: Node) -> Iterator[Finding]:
     """Whether somebody serves the people of each node."""
     known = node.topology.value
-    lines = tuple(filter(None, (without_service(node.homes, known, one.id) for one in known.nodes)))
+    unserved = (without_service(node.homes, node.links, known, one.id) for one in known.nodes)
+    lines = tuple(filter(None, unserved))
     if lines:
         yield Finding(
             "service",

@@ -131,7 +131,14 @@ async def _move_people(node: Node, gone: ClusterNode) -> int:
     mode = node.settings.get(MODE)
     if mode == NONE:
         raise Problem(CONFLICT, "The assignment mode is none: assign its people by hand first.")
-    if gone.id in node.homes.here or gone.id in node.homes.serving:
+    served_by = node.homes.serving.get(gone.id)
+    if served_by == gone.id and gone.id not in node.homes.lapsed:
+        raise Problem(
+            CONFLICT,
+            f"{gone.name} renews its lease in the database: it runs, though it is not heard of.",
+            "Stop it first, or wait some seconds if that was just done.",
+        )
+    if gone.id in node.homes.here or served_by not in (None, gone.id):
         raise Problem(
             CONFLICT,
             f"The people of {gone.name} are served by the other node of its group.",

@@ -80,10 +80,18 @@ class Serving:
                 event("release_failed", level="error", set_id=set_id, reason=repr(error), exc_info=error)
 
 
-def without_service(homes: Homes, topology: Topology, node_id: int) -> str:
+def is_served(homes: Homes, links: Links | None, set_id: int) -> bool:
+    """Tell whether some node serves a set, as far as this one can know."""
+    owner = homes.serving.get(set_id)
+    if set_id in homes.here or owner is None:
+        return set_id in homes.here
+    return set_id not in homes.lapsed or (links is not None and links.is_up(owner))
+
+
+def without_service(homes: Homes, links: Links | None, topology: Topology, node_id: int) -> str:
     """Say that nobody serves the people of a node, and why; empty: they are served, or it has none."""
     people = homes.count_in(node_id)
-    if not people or node_id in homes.here or node_id in homes.serving:
+    if not people or is_served(homes, links, node_id):
         return ""
     group = topology.group_of(node_id)
     if group is None or not group.is_pair:
@@ -127,6 +135,9 @@ class Whereabouts:
 
     def read(self, found: Mapping[int, Lease]) -> None:
         """Take over what the rows say: see ``Tenures.watch_leases``."""
+        self._homes.lapsed = {
+            lease.set_id for lease in found.values() if lease.owner and lease.left < -STALE_SECONDS
+        }
         for set_id, lease in found.items():
             if set_id in self._homes.here or lease.epoch < self._epochs.get(set_id, 0):
                 continue

@@ -69,6 +69,8 @@ class Homes:
         """Those of them that are being handed over: nobody signs in there any more."""
         self.serving: dict[int, int] = {}
         """Set -> the other node that serves it, as last heard."""
+        self.lapsed: set[int] = set()
+        """Sets whose node has not renewed its lease for a while: it is dead, or has no database."""
         self.moving: set[int] = set()
         """User ids of those whom this node is handing to another one at this moment: nobody serves them."""
         self._by_bare: dict[str, Person] = {}

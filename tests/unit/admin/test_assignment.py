@@ -212,7 +212,11 @@ async def test_the_check_tells_whom_nobody_serves(postgres_url: str) -> None:
         await until(lambda: len(alpha.homes) == 2)
         alpha.homes.serving = {2: 2}
         assert "service" not in dict(await _findings(alpha))
-        alpha.homes.serving = {}
+        assert beta.under.links is not None
+        await beta.under.links.close()
+        await until(lambda: not alpha.links.is_up(2))  # type: ignore[union-attr]
+        assert "service" not in dict(await _findings(alpha)), "it renews its lease"
+        alpha.homes.lapsed = {2}
         assert await _unserved(alpha) == "2 people of beta are without service: no other node backs it up."
         await alpha.database.write(node_rows.add_group, "pair", "", [1, 2])
         await alpha.topology.refresh(alpha.database)
@@ -246,7 +250,11 @@ async def test_a_node_is_removed_when_it_is_down_and_its_people_are_cared_for(po
         alpha.homes.serving = {2: 3, 3: 3}
         problem = await alpha.refused("node.remove", name="beta", move_people=True)
         assert "--without beta" in problem.cure
-        alpha.homes.serving = {3: 3}
+        alpha.homes.serving = {2: 2, 3: 3}  # its lease names nobody who might take the set
+        assert (
+            "renews its lease" in (await alpha.refused("node.remove", name="beta", move_people=True)).detail
+        )
+        alpha.homes.lapsed = {2}
         done = await alpha.do("node.remove", name="beta", move_people=True)
         assert done.people_moved == 5
         assert await alpha.database.read(node_rows.count_assigned) == {1: 3, 3: 2}
