@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +13,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.nursery import Child, nursery
 from tests.postgres import Postgres
 
 SECONDS = 30.0
 
 
 @pytest.fixture
-def waiting(own_postgres: Postgres, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def waiting(own_postgres: Postgres, tmp_path: Path) -> Iterator[Child]:
     """A node that was started without its database."""
     url = own_postgres.make_database()
     own_postgres.stop()
@@ -32,11 +31,9 @@ def waiting(own_postgres: Postgres, tmp_path: Path) -> Iterator[subprocess.Popen
         "UBIETY_LISTEN": "127.0.0.1",
         **{f"UBIETY_{name}_PORT": "0" for name in ("C2S", "C2S_TLS", "API")},
     }
-    command = [sys.executable, "-m", "ubiety.cli.main", "serve", "--domain", "example.org"]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--data", str(tmp_path / "node")], env=environment, stdout=log, stderr=log, text=True
-        )
+    command = ["serve", "--domain", "example.org", "--data", str(tmp_path / "node")]
+    with (tmp_path / "log").open("wb") as log, open(os.devnull, "rb") as nothing:
+        process = nursery().start(command, environment, nothing, log, log)
     yield process
     process.kill()
     process.wait(10)
@@ -53,7 +50,7 @@ def ask(data: Path, path: str) -> httpx.Response:
         time.sleep(0.1)
 
 
-def test_it_says_what_it_waits_for_and_ends_when_told(waiting: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_it_says_what_it_waits_for_and_ends_when_told(waiting: Child, tmp_path: Path) -> None:
     data, deadline = tmp_path / "node", time.monotonic() + SECONDS
     while "database" not in (health := ask(data, "/healthz")).json()["reason"]:
         assert time.monotonic() < deadline, health.text

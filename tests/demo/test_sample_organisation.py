@@ -18,6 +18,7 @@ import pytest
 
 from tests.harness.client import Client, Place
 from tests.harness.tags import Tag
+from tests.nursery import Child, nursery
 
 SECONDS = 60.0
 VARIABLES = {
@@ -34,23 +35,24 @@ class Demo:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.output = data.parent / "output"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Child | None = None
         self.place = Place("127.0.0.1", 0, 0, "example.org")
 
-    def start(self, demo_mode: bool = True) -> None:
+    def start(self, demo_mode: bool = True, is_forked: bool = True) -> None:
         """Start it and wait for the start-up message; AssertionError with its words where it ends instead."""
         ports_file = self.data / "run" / "ports.json"
         ports_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "ubiety.cli.main", "serve", "--data", str(self.data)]
+        command = ["serve", "--data", str(self.data)]
         command += ["--demo"] if demo_mode else ["--domain", "example.org"]
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                command,
-                env={**os.environ, **VARIABLES},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        environment = {**os.environ, **VARIABLES}
+        with self.output.open("wb") as output, open(os.devnull, "rb") as nothing:
+            if is_forked:
+                self.process = nursery().start(command, environment, nothing, output, output)
+            else:
+                real = [sys.executable, "-m", "ubiety.cli.main", *command]
+                self.process = subprocess.Popen(
+                    real, env=environment, stdin=nothing, stdout=output, stderr=output
+                )
         deadline = time.monotonic() + SECONDS
         greeting = "Log in as" if demo_mode else "Next steps"
         while not (ports_file.exists() and greeting in self.text):
@@ -62,8 +64,8 @@ class Demo:
 
     def command(self, *arguments: str, given: str) -> None:
         """Run a command of `ubiety` against it."""
-        command = [sys.executable, "-m", "ubiety.cli.main", *arguments, "--data", str(self.data)]
-        subprocess.run(command, input=given.encode(), check=True, timeout=SECONDS, stdout=subprocess.DEVNULL)
+        done = nursery().run([*arguments, "--data", str(self.data)], os.environ, given)
+        assert done.returncode == 0, done.stderr
 
     def stop(self) -> int:
         """Stop it as Ctrl-C does; returns the exit code."""
@@ -88,7 +90,7 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     demo = Demo(tmp_path_factory.mktemp("demo") / "data")
-    demo.start()
+    demo.start(is_forked=False)  # as a newcomer does
     yield demo
     if demo.process is not None and demo.process.poll() is None:
         demo.stop()

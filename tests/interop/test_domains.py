@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import socket
 import ssl
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +24,7 @@ OTHER = "example.com"
 
 def check(node: Node) -> dict[str, Any]:
     """The findings of `ubiety check`, which ends with 1 when something is wrong."""
-    command = [sys.executable, "-m", "ubiety.cli.main", "check", "--json"]
-    environment = {**os.environ, "UBIETY_DATA": str(node.data)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = node.try_command("check", "--json")
     report = json.loads(done.stdout)
     assert done.returncode == (1 if report["outcome"] == "failed" else 0), done.stderr
     return {one["check"]: one for one in report["findings"]}

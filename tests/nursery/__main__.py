@@ -24,7 +24,10 @@ from tests.nursery import REPORT
 from ubiety.cli import main as command
 from ubiety.cli import started
 
-LATE = ("ubiety.cli.serve", "ubiety.net.bus", "ubiety.demo.service", "ubiety.lab.beside", "rich.table")
+LATE = (
+    *("ubiety.cli.serve", "ubiety.net.bus", "ubiety.demo.service", "ubiety.lab.beside", "rich.table"),
+    *("pydantic.v1", "cryptography.hazmat.backends.openssl", "uvicorn.protocols.http.auto"),
+)
 """What nodes and commands bring in only once they need it."""
 
 REQUEST_BYTES = 1 << 20
