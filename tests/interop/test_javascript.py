@@ -1,4 +1,4 @@
-"""@xmpp/client in Node: the journeys of `js/journeys.mjs`, each against the shared node."""
+"""@xmpp/client in Node: the journeys of `js/journeys.mjs`, each against the same node."""
 
 from __future__ import annotations
 
@@ -43,14 +43,25 @@ def test_every_journey_is_run() -> None:
     assert sorted(listed.stdout.split()) == sorted(JOURNEYS)
 
 
+@pytest.fixture(scope="module")
+def swift_node(own_node: Node) -> Node:
+    """The module's node; people are asked who may see them. Passwords are hashed as little as is allowed.
+
+    This client hashes in JavaScript, one round after the other: at each login it takes a second for 10,000.
+    """
+    own_node.set_setting("presence.auto_authorize", "false")
+    own_node.set_setting("password.iterations", "4096")
+    return own_node
+
+
 @pytest.mark.parametrize("journey", JOURNEYS)
-def test_journey(shared_node: Node, journey: str) -> None:
-    place = shared_node.place
+def test_journey(swift_node: Node, journey: str) -> None:
+    place = swift_node.place
     settings = {
         "service": f"xmpp://{place.host}:{place.port}",
         "tls": f"xmpps://{place.host}:{place.tls_port}",
         "domain": place.domain,
-        "users": shared_node.take_users(JOURNEYS[journey]),
+        "users": swift_node.take_users(JOURNEYS[journey]),
         "password": PASSWORD,
     }
     environment = {
