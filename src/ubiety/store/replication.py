@@ -1,6 +1,5 @@
 """How the database is: its schema, its replicas, its size. For the data monitor and reports."""
 
-from functools import cache
 from typing import NamedTuple
 
 from sqlalchemy import Connection, create_engine, text
@@ -49,18 +48,13 @@ def ping(conn: Connection) -> None:
 
 def schema_problem(conn: Connection) -> str:
     """Return what is wrong with the tables for this release; empty: nothing."""
-    here, wanted = migrate.revision(conn), _newest()
+    here, wanted = migrate.revision(conn), migrate.newest_revision()
     if here == wanted:
         return ""
     if here is None:
         return "the database has no tables yet"
     known = here in migrate.known_revisions()
     return f"the database has revision {here}, this release {'wants' if known else 'knows only'} {wanted}"
-
-
-@cache
-def _newest() -> str:
-    return migrate.newest_revision()  # reads all migrations
 
 
 def primary_problem(conn: Connection) -> str:

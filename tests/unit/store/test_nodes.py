@@ -10,7 +10,7 @@ from ubiety.store import changes, nodes
 from ubiety.store.database import Database
 from ubiety.store.epochs import next_epoch
 from ubiety.store.errors import Conflict
-from ubiety.store.migrate import upgrade
+from ubiety.store.revisions import apply
 
 
 def _register(database: Database, name: str, **about: str) -> nodes.NodeRow:
@@ -145,7 +145,7 @@ def test_nodes_that_start_for_the_first_time_together_get_different_ids(fresh_ur
 
 def test_people_of_an_older_installation_belong_to_the_first_node(database_url: str) -> None:
     database = Database(database_url)
-    database.write_now(upgrade, "0001")
+    database.write_now(apply, "0001")
     database.write_now(_add_person, None)
     database.write_now(next_epoch, 1, "node1")
     database.migrate()
