@@ -1,7 +1,7 @@
 """Contact lists: one row per person and contact, the groups beside it (RFC 6121 §2).
 
-A row also exists for a contact that is not in the list (``listed`` 0) but has asked to subscribe
-(``pending_in``) or was approved in advance. Callers compose these functions in one write: both sides of a
+A row also exists for a contact that the person has not put into the list (``listed`` 0) but who watches them,
+has asked to (``pending_in``) or was approved in advance. Callers compose these functions in one write: both sides of a
 subscription, the version, the item.
 """
 
@@ -17,6 +17,9 @@ from ubiety.store.sql import Row, Sql
 NONE, TO, FROM, BOTH = range(4)
 #: The other bits of the packed flags.
 ASK, PENDING_IN, APPROVED, LISTED = 4, 8, 16, 32
+#: Any of them shows the row in the contact list; of ``LISTED`` only the person's own acts make one: with
+#: ``FROM`` alone it is there because somebody else watches the person, and goes when they do not any more.
+SHOWN = LISTED | BOTH | ASK
 
 FLAGS = "subscription + 4 * ask + 8 * pending_in + 16 * approved + 32 * listed"
 ITEM = f"i.contact_id, a.jid, i.name, {FLAGS}, i.state"
@@ -176,7 +179,7 @@ class Item(NamedTuple):
     @property
     def is_listed(self) -> bool:
         """Whether the person sees it in the contact list."""
-        return bool(self.flags & LISTED)
+        return bool(self.flags & SHOWN)
 
     @property
     def is_contact(self) -> bool:

@@ -64,7 +64,7 @@ class Side:
     def flags(self) -> int:
         """The packed flags as they are now."""
         state = self.state
-        listed = self.listed or bool(state.subscription) or state.ask
+        listed = self.listed or state.sees or state.ask  # a mere watcher was put there by their own act
         return (
             state.subscription
             | rows.ASK * state.ask
@@ -164,7 +164,6 @@ def _answer(ours: Side, theirs: Side) -> None:
     """Grant what was asked in the other person's name."""
     if theirs.state.pending:
         theirs.state = State(theirs.state.subscription | FROM, theirs.state.ask)
-        theirs.listed = True
     step = inbound(ours.state, "subscribed")
     ours.state = step.state
     if step.passes:
@@ -269,13 +268,15 @@ def _save(conn: Connection, sides: list[Side], request: Stanza | None) -> None:
         is_new_request = after & ~before & rows.PENDING_IN
         stanza = request.to_bytes() if is_new_request and request is not None else None
         changes.append(rows.Change(side.user_id, side.contact_id, after, stanza))
-        if (before ^ after) & ~rows.PENDING_IN:
+        if (before ^ after) & ~rows.PENDING_IN and (before | after) & rows.SHOWN:
             side.after = _after(side, after)
     if changes:
         rows.write_rows(conn, changes)
     for side in sides:
         if side.after is not None:
             side.version = rows.bump_version(conn, side.user_id)
+            if not side.after.is_listed:  # it is shown without a subscription first, then as removed
+                side.version = rows.bump_version(conn, side.user_id)
 
 
 def _after(side: Side, flags: int) -> rows.Item:

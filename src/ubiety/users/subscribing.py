@@ -206,9 +206,7 @@ def _tell_peer(
 def take_change(context: Context, user: User, change: Change) -> None:
     """Have a loaded person follow what was written about one of their contacts."""
     if change.version > user.roster_version:
-        user.roster_version = change.version
-        if change.item is not None and change.item.is_listed:
-            roster_push.push(user, [roster_push.render(change.item)])
+        _push(user, change)
         _follow(context, user, change.contact_id, change.subscription)
     elif change.version and change.version < user.roster_version:
         # Another node's word of something older has come late: the database knows what holds now.
@@ -216,6 +214,24 @@ def take_change(context: Context, user: User, change: Change) -> None:
     user.has_requests = user.has_requests or change.waits
     for data in change.deliver:
         _to_clients(user, data)
+
+
+def _push(user: User, change: Change) -> None:
+    """Show a contact as it is now, in a newer version of the list.
+
+    One whose last subscription ended is shown as such (RFC 6121 §3.2.3, §3.3.3). If the person never put it
+    into the list, it goes after that.
+    """
+    item = change.item
+    if item is not None and not item.is_listed:
+        user.roster_version = change.version - 1
+        roster_push.push(user, [roster_push.render(item)])
+        user.roster_version = change.version
+        roster_push.push(user, [roster_push.removed(item.jid)])
+        return
+    user.roster_version = change.version
+    if item is not None:
+        roster_push.push(user, [roster_push.render(item)])
 
 
 async def _read_again(context: Context, user: User, contact_id: int) -> None:
@@ -229,8 +245,11 @@ async def _read_again(context: Context, user: User, contact_id: int) -> None:
         log("contact_not_read", level="error", user_id=user.person.user_id, reason=str(error))
         return
     _follow(context, user, contact_id, item.subscription if item is not None else NONE)
+    person = context.homes.at(contact_id)
     if item is not None and item.is_listed:
         roster_push.push(user, [roster_push.render(item)])
+    elif item is None and person is not None:
+        roster_push.push(user, [roster_push.removed(person.jid.bare)])
 
 
 def _to_clients(user: User, data: bytes) -> None:

@@ -124,7 +124,7 @@ async def test_who_is_blocked_is_denied_without_a_trace(place: Place, beyond: Be
     assert await beyond.ask(alice.user.person, sender=REMOTE) is Standing.DENIED
     assert await side(alice, REMOTE) == "from"
     assert await beyond.ask(alice.user.person, "unsubscribe", REMOTE) is Standing.ENDED
-    assert kinds(await alice.take()) == [] and await side(alice, REMOTE) == "none"
+    assert kinds(await alice.take()) == [] and await side(alice, REMOTE) == "nothing"
 
 
 async def test_not_more_watchers_than_are_allowed(place: Place, beyond: Beyond) -> None:
@@ -155,7 +155,8 @@ async def test_a_watcher_ends_the_subscription(place: Place, beyond: Beyond) -> 
     await alice.take()
     assert await beyond.ask(alice.user.person, "unsubscribe") is Standing.ENDED
     got = await alice.take()
-    assert pushed(got) == [(MICROSOFT, "none", None)] and kinds(got) == [(MICROSOFT, "unsubscribe")]
+    assert pushed(got) == [(MICROSOFT, "none", None), (MICROSOFT, "remove", None)]
+    assert kinds(got) == [(MICROSOFT, "unsubscribe")]
     assert watchers_outside(alice.user) == []
     assert await beyond.ask(alice.user.person, "unsubscribe", "stranger@contoso.example") is Standing.ENDED
 

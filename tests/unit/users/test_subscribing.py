@@ -218,6 +218,57 @@ async def test_removing_a_contact_ends_both_directions(place: Place) -> None:
     assert condition(await alice.ask("set", item)) == "item-not-found"
 
 
+def versions(stanzas: list[Element]) -> list[int]:
+    """The versions in roster pushes."""
+    queries = [s.elements[0] for s in stanzas if s.name == "iq" and s.get("type") == "set"]
+    return [int(query.get("ver") or "") for query in queries]
+
+
+async def test_watcher_who_goes_leaves_the_list_that_only_they_put_themselves_into(place: Place) -> None:
+    place.set(AUTO_AUTHORIZE, True)
+    alice, bob = await interested(place, "alice"), await interested(place, "bob")
+    before = bob.user.roster_version
+    await send(alice, "subscribe", bob.bare)
+    assert await side(bob, alice.bare) == "from"
+    await send(alice, "unsubscribe", bob.bare)
+    got = await bob.take()
+    # RFC 6121 §3.3.3 wants the "none"; that the row goes is ours, so it is said in a version of its own
+    assert pushed(got) == [
+        (alice.bare, "from", None),
+        (alice.bare, "none", None),
+        (alice.bare, "remove", None),
+    ]
+    assert versions(got) == [before + 1, before + 2, before + 3] and bob.user.roster_version == before + 3
+    assert (await side(alice, bob.bare), await side(bob, alice.bare)) == ("none", "nothing")
+    answer = await bob.ask("get", f"<query xmlns='{ns.ROSTER}' ver='{before + 1}'/>")
+    assert answer.elements[0].get("ver") == str(before + 3) and answer.elements[0].elements == []
+
+
+async def test_watcher_who_goes_stays_in_the_list_if_the_person_put_them_there(place: Place) -> None:
+    place.set(AUTO_AUTHORIZE, True)
+    alice, bob = await interested(place, "alice"), await interested(place, "bob")
+    carol = await interested(place, "carol")
+    await send(alice, "subscribe", bob.bare)
+    await send(carol, "subscribe", bob.bare)
+    await send(bob, "subscribe", carol.bare)
+    await send(bob, "unsubscribe", carol.bare)
+    item = f"<query xmlns='{ns.ROSTER}'><item jid='{alice.bare}'/></query>"
+    assert (await bob.ask("set", item)).get("type") == "result"
+    for client in (alice, carol):
+        await send(client, "unsubscribe", bob.bare)
+        assert await side(bob, client.bare) == "none"
+
+
+async def test_what_clients_never_saw_is_not_pushed(place: Place) -> None:
+    alice, bob = await interested(place, "alice"), await interested(place, "bob")
+    before = bob.user.roster_version
+    await send(bob, "subscribed", alice.bare)  # approved in advance
+    assert await side(bob, alice.bare) == "none approved hidden"
+    await send(bob, "unsubscribed", alice.bare)
+    assert await side(bob, alice.bare) == "nothing"
+    assert pushed(await bob.take()) == [] and bob.user.roster_version == before
+
+
 async def test_what_a_client_sends_at_once_is_done_and_answered_in_order(place: Place) -> None:
     alice, bob = await interested(place, "alice"), await interested(place, "bob")
     item = f"<query xmlns='{ns.ROSTER}'><item jid='{bob.bare}' name='Bob'/></query>"
