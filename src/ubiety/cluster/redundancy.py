@@ -37,6 +37,9 @@ from ubiety.cluster.transitions import AIMS, ROWS, Aim, Row, Took
 STEPS = 8
 """Transitions in one go; the table has no longer chains."""
 
+FROM = {state: tuple(row for row in ROWS if state in row.states) for state in State}
+"""The transitions out of each state, in their order."""
+
 CUES = {Request.FAILOVER: Cue.FAILOVER, Request.FALLBACK: Cue.FALLBACK, Request.RECOVER: Cue.RECOVERY}
 REFUSALS: dict[Request, str] = {
     Request.FAILOVER: "Fail-over needs both nodes in the state Normal, and the peer's services running.",
@@ -125,7 +128,7 @@ class Redundancy:
         self._looked_at = now
         orders: list[Order] = []
         for _ in range(STEPS):
-            row = next((row for row in ROWS if _fits(row, self.facts, now)), None)
+            row = next((row for row in FROM[self.facts.state] if _fits(row, self.facts, now)), None)
             if row is None:
                 break
             self._go(row, now)
