@@ -16,7 +16,7 @@ JS := tests/interop/js
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run setup test lint bench soak clean test-packages js
+.PHONY: help run setup test lint lint-types lint-text bench soak clean test-packages js
 
 help: ## show these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,14 +30,20 @@ $(STAMP): requirements.lock pyproject.toml scripts/make-venv
 	@scripts/make-venv $(VENV)
 	@touch $@
 
-test: setup test-packages js lint ## linters, types, import contract and the whole test suite
+# What the tests need is fetched while the linters compute.
+test: setup ## linters, types, import contract and the whole test suite
+	$(MAKE) --jobs=3 --output-sync=target test-packages js lint
 	$(BIN)/python -m pytest -m "not soak and not alone" -n $(JOBS) --dist loadfile --no-loadscope-reorder || $(AGAIN)
 	$(BIN)/python -m pytest -m "alone and not soak" || $(AGAIN)
 
-lint: setup ## ruff, mypy, the import contract, sizes, documentation references
+lint: lint-types lint-text ## ruff, mypy, the import contract, sizes, documentation references
+
+lint-types: setup
+	$(BIN)/mypy
+
+lint-text: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_sizes.py
 	$(BIN)/python scripts/check_docs.py
