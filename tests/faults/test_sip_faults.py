@@ -222,7 +222,11 @@ async def test_our_node_is_killed(shared: Shared) -> None:
         for number in range(5):
             both.write(f"stored {number}")
         await both.acknowledged()
-        await asyncio.to_thread(shared.node.kill)
+        watch = both.bob.add_contact(f"{absent}@{DOMAIN}")
+        while watch.dialog is None:
+            await asyncio.sleep(0)
+        shared.node.kill()  # the very moment that the subscription is granted
+        dialog, call_id = watch.dialog, watch.call_id
         assert both.heard == ["hello to bob"]
         both.mend()
         await asyncio.to_thread(shared.node.restart)
@@ -234,6 +238,11 @@ async def test_our_node_is_killed(shared: Shared) -> None:
         await both.see()
         late = await SlixClient(shared.node.place, absent).start()
         await late.saw_message("for later")
+        await both.bob.journal.wait(
+            PresenceSeen, lambda seen: seen.peer == late.bare and seen.shown.name == "available", seconds=10
+        )
+        assert (watch.dialog, watch.call_id) == (dialog, call_id), "the subscription goes on in its dialog"
+        await both.bob.remove_contact(late.bare)
         await late.disconnect()
         await both.bob.end(f"{absent}@{DOMAIN}")
         assert both.talks == talks, "the conversation goes on in its dialog"
