@@ -15,7 +15,10 @@ from tests.cluster.serving import overlaps
 
 PAUSE_SECONDS = 12.0
 """Between two messages of one member, on average."""
-CALM_SECONDS = 4.0
+CALM_SECONDS = 2.0
+"""Before the next fault."""
+WATCH_SECONDS = 4.0
+"""In which people would be thrown out after something."""
 BACK_SECONDS = 60.0
 SETTLE_SECONDS = 90.0
 
@@ -51,7 +54,7 @@ class Chaos:
         """A crash of the database: whoever is on stays on."""
         before = crowds.online(self.members)
         await asyncio.to_thread(self.rig.postgres.restart, "immediate")
-        await asyncio.sleep(CALM_SECONDS)
+        await asyncio.sleep(WATCH_SECONDS)
         assert crowds.online(self.members) >= before * 0.98, "people were thrown out"
 
     async def restart_bus(self, _victim: ClusterNode) -> None:
@@ -60,7 +63,7 @@ class Chaos:
         self.rig.nats.kill()
         await asyncio.sleep(3)
         await asyncio.to_thread(self.rig.nats.start)
-        await asyncio.sleep(CALM_SECONDS)
+        await asyncio.sleep(WATCH_SECONDS)
         assert crowds.online(self.members) >= before * 0.9, "people were thrown out"
 
     async def _lose(self, victim: ClusterNode, harm: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 
@@ -112,8 +113,8 @@ class Rig:
                 },
             )
             self.nodes.append(node)
-        for node in self.nodes:
-            node.start()
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(ClusterNode.start, self.nodes))
 
     @property
     def places(self) -> list[Place]:
