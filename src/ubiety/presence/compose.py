@@ -27,6 +27,7 @@ SIGNED_IN = (
     Row(Source.PHONE, State.DND, State.DND),
     Row(Source.DEVICE, State.DND, State.DND),
     Row(Source.PHONE, State.ON_THE_PHONE, State.ON_THE_PHONE),
+    Row(Source.DEVICE, State.ON_THE_PHONE, State.ON_THE_PHONE),
     Row(Source.CALENDAR, State.MEETING, State.MEETING),
     Row(Source.CALENDAR, State.OUT_OF_OFFICE, State.OUT_OF_OFFICE),
     Row(Source.DEVICE, State.BUSY, State.BUSY),
@@ -49,12 +50,25 @@ def compose(situation: Situation) -> Composed:
 
     Of several devices that say the same the one of highest priority, then the newest, gives the note.
     """
+    row, found = _deciding(situation)
+    if row is None or found is None:
+        return Composed(State.OFFLINE)
+    return Composed(row.state, found.note or _note(situation), found.since)
+
+
+def phone_of(situation: Situation) -> State | None:
+    """Return what a signed-in person's phone says if that decides: ``ON_THE_PHONE`` or ``DND``."""
+    row, _ = _deciding(situation)
+    return row.state if row is not None and row.source is Source.PHONE and situation.devices else None
+
+
+def _deciding(situation: Situation) -> tuple[Row, Statement] | tuple[None, None]:
     said = _said(situation)
     for row in SIGNED_IN if situation.devices else SIGNED_OUT:
         found = said.get((row.source, row.said))
         if found is not None:
-            return Composed(row.state, found.note or _note(situation), found.since)
-    return Composed(State.OFFLINE)
+            return row, found
+    return None, None
 
 
 def _said(situation: Situation) -> dict[tuple[Source, State], Statement]:

@@ -1,6 +1,7 @@
 """A client's presence as one of the sources of its person's presence (RFC 6121 §4.7.2). Pure."""
 
 from ubiety.element import Element, ElementError, parse_element
+from ubiety.presence import cover
 from ubiety.presence.model import Device, State
 from ubiety.xmpp import ns
 
@@ -21,6 +22,8 @@ def read(tail: bytes, priority: int, since: float) -> Device:
         presence = parse_element(b"<presence to='" + tail)
     except ElementError:
         return Device(State.AVAILABLE, "", priority, since)
+    if cover.is_marked(presence):
+        return Device(State.ON_THE_PHONE, "", priority, since)
     show = presence.find("show", ns.CLIENT)
     state = SHOWS.get(show.text.strip() if show is not None else "", State.AVAILABLE)
     return Device(state, _status(presence), priority, since)

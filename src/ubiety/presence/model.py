@@ -59,7 +59,8 @@ class Device:
     """One client that is signed in and available."""
 
     state: State
-    """``AVAILABLE``, ``AWAY``, ``EXTENDED_AWAY``, ``BUSY`` or ``DND``."""
+    """``AVAILABLE``, ``AWAY``, ``EXTENDED_AWAY``, ``BUSY`` or ``DND``; ``ON_THE_PHONE`` of one that shows its
+    person's phone (``cover``)."""
     note: str = ""
     priority: int = 0
     since: float = 0.0

@@ -128,6 +128,7 @@ class Session:
         "caps",
         "carbons",
         "connected_at",
+        "covered",
         "cursor",
         "directed",
         "edge",
@@ -162,6 +163,7 @@ class Session:
         self.available = False
         self.priority = 0
         self.presence_tail = b""  # what follows the addresses in this session's last presence
+        self.covered: bytes | None = None  # what the client said, while its person's phone is shown over it
         self.carbons = False
         self.interested = False  # has asked for the roster: gets roster pushes (RFC 6121 §2.1.6)
         self.wants_blocklist = False  # has asked for the block list: gets its pushes (XEP-0191 §3.2)

@@ -1,8 +1,8 @@
 """Contact lists: one row per person and contact, the groups beside it (RFC 6121 §2).
 
 A row also exists for a contact that the person has not put into the list (``listed`` 0) but who watches them,
-has asked to (``pending_in``) or was approved in advance. Callers compose these functions in one write: both sides of a
-subscription, the version, the item.
+has asked to (``pending_in``) or was approved in advance. Callers compose these functions in one write: both
+sides of a subscription, the version, the item.
 """
 
 import json

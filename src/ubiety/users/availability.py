@@ -14,7 +14,7 @@ from ubiety.routing.homes import Person
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Verdict
 from ubiety.stanza import Stanza, make_error
-from ubiety.users import farewell, outside_presence, temporary
+from ubiety.users import farewell, outside_presence, phones, temporary
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.preferences import SHARING_ENABLED
@@ -37,8 +37,12 @@ def send(context: Context, user: User, stanza: Stanza, session: Session) -> Verd
     took_messages = session.available and session.priority >= 0
     session.available = True
     session.priority = priority(stanza)
-    session.presence_tail = fanout.tail(stanza)
+    session.presence_tail, session.covered = fanout.tail(stanza), None
+    if context.sources.knows(user.person.user_id):
+        phones.begin(context, user, session)
     broadcast(context, user, session.jid, session.presence_tail)
+    if context.sources.knows(user.person.user_id):
+        phones.follow(context, user, broadcast)  # the other devices, for which this one may decide
     if is_initial:
         look_around(context, user, session)
     if session.priority >= 0 and not took_messages:
@@ -86,7 +90,9 @@ def leave(context: Context, user: User, session: Session, tail: bytes = fanout.U
         if not user.is_online():
             farewell.note(user, context.clock.now(), tail)
         broadcast(context, user, session.jid, tail)
-    session.presence_tail = b""
+        if context.sources.knows(user.person.user_id):
+            phones.follow(context, user, broadcast)
+    session.presence_tail, session.covered = b"", None
     directed, session.directed = session.directed, None
     for to in directed or ():
         unavailable = Stanza("presence", to=to, from_=session.jid, type="unavailable")
@@ -266,6 +272,14 @@ def _looks(context: Context, user: User, person: Person) -> bool:
         is_elsewhere = context.neighbours is not None and context.neighbours.is_elsewhere(person)
         may_look = is_elsewhere and (user.policy is None or user.policy.allows(person.jid))
     return may_look and temporary.begin(context, user, person.address_id)
+
+
+def source_changed(context: Context, user_id: int) -> None:
+    """A person's phone says something else: it is shown over the presence of their clients."""
+    person = context.homes.user(user_id)
+    user = context.actors.get(person.address_id) if person is not None else None
+    if user is not None and user.sessions:
+        phones.follow(context, user, broadcast)
 
 
 def expire_temporary(context: Context) -> None:

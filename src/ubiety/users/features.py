@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ubiety.users import outside_presence, pep_publish, policy_changes, registration, setting_effects
+from ubiety.users import (
+    availability,
+    outside_presence,
+    pep_publish,
+    policy_changes,
+    registration,
+    setting_effects,
+)
 from ubiety.users import private_xml as private
 from ubiety.users import vcard as cards
 from ubiety.users.archive_query import message_archive
@@ -66,6 +73,7 @@ def compose(context: Context, accounts: Registration) -> Features:
         accounts.feature(),
     ]
     setting_effects.watch(context)
+    context.sources.watch(lambda user_id: availability.source_changed(context, user_id))
     context.sources.watch(lambda user_id: outside_presence.source_changed(context, user_id))
     disco = Disco(features, context.settings)
     handlers = [handler for feature in features for handler in feature.handlers] + disco.handlers()

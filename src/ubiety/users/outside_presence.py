@@ -10,16 +10,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from ubiety.jid import Jid
-from ubiety.presence import devices, fanout
+from ubiety.presence import fanout
 from ubiety.presence.compose import compose
-from ubiety.presence.model import OFFLINE, Composed, Device
+from ubiety.presence.model import OFFLINE, Composed
 from ubiety.routing.homes import Person
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Verdict
 from ubiety.stanza import Stanza
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
-from ubiety.users import temporary
+from ubiety.users import phones, temporary
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.outside_contacts import OutsideContacts
@@ -41,7 +41,7 @@ def composed_of(context: Context, person: Person) -> Composed:
     if not context.settings.get(SHARING_ENABLED):
         return OFFLINE
     user = context.actors.get(person.address_id)
-    composed = compose(context.sources.situation(person.user_id, _devices(user)))
+    composed = compose(context.sources.situation(person.user_id, phones.devices_of(user)))
     shown = user.outside.shown if user is not None and user.outside is not None else None
     if shown is not None and shown.state is composed.state:
         return replace(composed, since=shown.since)
@@ -73,16 +73,6 @@ def glimpsed_by(context: Context, person: Person, watcher: Jid) -> Composed:
 def watchers_outside(user: User) -> list[Jid]:
     """Return the bare addresses of all outside who are subscribed to a loaded person, let in or not."""
     return list(user.outside.watcher_jids()) if user.outside is not None else []
-
-
-def _devices(user: User | None) -> tuple[Device, ...]:
-    if user is None or not user.sessions:
-        return ()
-    return tuple(
-        devices.read(session.presence_tail, session.priority, session.connected_at)
-        for session in user.sessions.values()
-        if session.available
-    )
 
 
 def _lets_in(user: User, contact: Jid) -> bool:

@@ -47,6 +47,7 @@ def test_the_order_is_the_inferred_one() -> None:
         State.DND,
         State.DND,
         State.ON_THE_PHONE,
+        State.ON_THE_PHONE,
         State.MEETING,
         State.OUT_OF_OFFICE,
         State.BUSY,

@@ -259,7 +259,7 @@ async def test_nothing_is_told_while_the_engine_is_stopped(place: Place, beyond:
     alice.send("<presence><show>away</show></presence>")
     place.context.sources.put_phone(alice.user.person.user_id, "desk", TALKING)
     beyond.send(SEEN, None, alice.bare)
-    assert (await alice.presences(), told(beyond)) == ([(alice.full, None)], [])
+    assert (await alice.presences(), told(beyond)) == ([(alice.full, None)] * 2, [])  # their own devices are
     assert seen_by(place.context, alice.user.person, parse(MICROSOFT)).state is State.AVAILABLE
     beyond.known = {SEEN: ""}
     await presence_service.start(place.context)
