@@ -32,6 +32,13 @@ def serve(
     c2s_port: Annotated[int | None, typer.Option("--c2s-port", help="STARTTLS; 5222.")] = None,
     c2s_tls_port: Annotated[int | None, typer.Option("--c2s-tls-port", help="Direct TLS; 5223.")] = None,
     api_port: Annotated[int | None, typer.Option("--api-port", help="Administration; 8443.")] = None,
+    sip_port: Annotated[int | None, typer.Option("--sip-port", help="SIP over UDP and TCP; off.")] = None,
+    sip_tls_peer_port: Annotated[
+        int | None, typer.Option("--sip-tls-peer-port", help="SIP servers over TLS, 5061; off.")
+    ] = None,
+    sip_tls_server_port: Annotated[
+        int | None, typer.Option("--sip-tls-server-port", help="SIP clients over TLS, 5062; off.")
+    ] = None,
     database_url: Annotated[str | None, typer.Option("--database-url", help="Default: SQLite.")] = None,
     data: Data = None,
 ) -> None:
@@ -47,6 +54,9 @@ def serve(
             "c2s_port": c2s_port,
             "c2s_tls_port": c2s_tls_port,
             "api_port": api_port,
+            "sip_port": sip_port,
+            "sip_tls_peer_port": sip_tls_peer_port,
+            "sip_tls_server_port": sip_tls_server_port,
             "database_url": database_url,
         },
     }

@@ -115,6 +115,7 @@ class SipStack:
         self.agent = Agent(
             token or Tokens(), self._via_of, timers, max_transactions=settings.get(TRANSACTIONS)
         )
+        settings.watch(TRANSACTIONS, self.agent.set_max_transactions)
         self._loop = loop
         self._places = places
         self._settings = settings

@@ -73,7 +73,6 @@ TRANSACTIONS = Setting(
     50_000,
     "transactions",
     "SIP transactions at a time; requests beyond are answered 503.",
-    "restart Cisco SIP Proxy",
     minimum=100,
     maximum=1_000_000,
 )

@@ -104,6 +104,10 @@ class Agent:
             token, self._clients.has_sent, schedule, self._register, self.dropped, max_transactions
         )
 
+    def set_max_transactions(self, number: int) -> None:
+        """Bound each direction anew; what is under way goes on."""
+        self._clients.maximum = self._servers.maximum = number
+
     @property
     def counts(self) -> Counts:
         """What lives now."""

@@ -74,11 +74,11 @@ class Clients:
         "_by_flow",
         "_dropped",
         "_invites",
-        "_maximum",
         "_register",
         "_schedule",
         "_token",
         "_via_of",
+        "maximum",
     )
 
     def __init__(
@@ -95,7 +95,7 @@ class Clients:
         self._schedule = schedule
         self._register = register
         self._dropped = dropped
-        self._maximum = maximum
+        self.maximum = maximum
         self._by_branch: dict[ClientKey, ClientTransaction] = {}
         self._by_flow: dict[int, set[int]] = {}
         self._invites: dict[
@@ -118,7 +118,7 @@ class Clients:
 
     def send(self, request: Request, hop: Hop, now: float, flow: int | None) -> tuple[int, list[Output]]:
         """Send a request with our Via on top of those that it has."""
-        if len(self._by_branch) >= self._maximum:
+        if len(self._by_branch) >= self.maximum:
             key = self._register.new_key()
             return key, [Failed(key, Cause.OVERLOAD)]
         datagram_hop = None

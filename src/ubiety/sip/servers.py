@@ -56,11 +56,11 @@ class Servers:
         "_by_key",
         "_dropped",
         "_is_ours",
-        "_maximum",
         "_merged",
         "_register",
         "_schedule",
         "_token",
+        "maximum",
     )
 
     def __init__(
@@ -77,7 +77,7 @@ class Servers:
         self._schedule = schedule
         self._register = register
         self._dropped = dropped
-        self._maximum = maximum
+        self.maximum = maximum
         self._by_key: dict[ServerKey, ServerTransaction] = {}
         self._merged: dict[MergeKey, ServerTransaction] = {}
         self._accepted: dict[AckKey, ServerTransaction] = {}
@@ -127,7 +127,7 @@ class Servers:
             return 482, Dropped.MERGED  # RFC 3261 §8.2.2.2
         if self._is_ours(request):
             return 482, Dropped.LOOP  # RFC 5393 §4.2
-        if len(self._by_key) >= self._maximum:
+        if len(self._by_key) >= self.maximum:
             return 503, Dropped.OVERLOAD
         return None
 

@@ -63,14 +63,16 @@ def test_an_empty_node_starts_without_a_question_and_ends_cleanly(
 
 def test_after_a_crash_it_starts_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    first = start(data, "--domain", "example.org", *FREE)
+    sip = [f"--sip-{name}" for name in ("port", "tls-peer-port", "tls-server-port")]
+    first = start(data, "--domain", "example.org", *FREE, *[word for name in sip for word in (name, "0")])
     wait_until_served(data, first)
     first.kill()
     first.communicate()
     assert (data / "control.sock").exists()
     (data / "run" / "ports.json").unlink()
     second = start(data)  # the flags of the first start are remembered
-    wait_until_served(data, second)
+    ports = wait_until_served(data, second)
+    assert {"sip", "sip_tls_peer", "sip_tls_server"} <= set(ports) and all(ports.values())
     second.terminate()
     assert second.wait(timeout=30) == 0
 

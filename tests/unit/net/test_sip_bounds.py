@@ -260,14 +260,18 @@ async def test_a_flood_of_invites_is_refused_beyond_the_limit() -> None:
             if request.method != "INVITE":
                 super().answer(key, request, peer)
 
-    async with running(handler=Silent(), settings=settings(transactions=100)) as (stack, echo):
+    bounds = settings(transactions=100)
+    async with running(handler=Silent(), settings=bounds) as (stack, echo):
         reader, writer = await connect(stack)
-        writer.write(b"".join(message(number, "INVITE") for number in range(300)))
-        refused = 0
-        while refused < 200:
-            answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-            refused += answer.startswith(b"SIP/2.0 503")
-        assert len(echo.requests) == 100
+        for first, most in ((0, 100), (300, 250)):
+            bounds.apply("sip.transactions", most)  # at once, of a running node
+            before = len(echo.requests)
+            writer.write(b"".join(message(first + number, "INVITE") for number in range(300)))
+            refused = 0
+            while refused < 300 - (most - before):
+                answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+                refused += answer.startswith(b"SIP/2.0 503")
+            assert len(echo.requests) == most
         writer.close()
 
 
