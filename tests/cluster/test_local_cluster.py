@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.harness.client import Client, Place
+from tests.nursery import nursery
 
 DOMAIN = "example.org"
 
@@ -35,13 +36,7 @@ class LocalCluster:
 
     def command(self, *arguments: str, status: int = 0) -> str:
         """Run `ubiety cluster ...`; returns what it prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "ubiety.cli.main", "cluster", *arguments, "--data", str(self.data)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = nursery().run(["cluster", *arguments, "--data", str(self.data)], os.environ, seconds=60)
         assert done.returncode == status, f"{done.stdout}{done.stderr}\n{self.log.read_text()}"
         return done.stdout
 
