@@ -71,8 +71,13 @@ class RemoteNodes:
 
     # -- messages go ---------------------------------------------------------------------------
 
-    def send(self, person: Person, stanza: Stanza, sender_id: int, promised: bool) -> Verdict:
-        """Send a stanza to a person whom another node serves, or behind what waits for that person."""
+    def send(
+        self, person: Person, stanza: Stanza, sender_id: int, promised: bool, hold: bool = False
+    ) -> Verdict:
+        """Send a stanza to a person whom another node serves, or behind what waits for that person.
+
+        ``hold``: not at once: it is not sure who serves the person.
+        """
         if stanza.kind != "message" or not is_durable(stanza):
             return self._pass_on(person, stanza, sender_id)
         if self.waiting_bytes >= self.bound_bytes:
@@ -88,7 +93,7 @@ class RemoteNodes:
         if not self._is_armed:
             self._arm()
         node = self.homes.node_of(person)
-        if lane.is_stalled or (lane.sent and lane.node != node):
+        if hold or lane.is_stalled or (lane.sent and lane.node != node):
             self._stall(lane)
         elif node is None or node == self.homes.node_id or not self.links.is_up(node):
             self._stall(lane)

@@ -16,7 +16,7 @@ from ubiety.routing.remote import RemoteNodes
 from ubiety.routing.remote_home import ROW, RemoteOrigin, read_mark
 from ubiety.routing.sessions import Session
 from ubiety.routing.verdict import DELIVERED, Delivered, Pending, Refused, Settled, Verdict, refuse
-from ubiety.stanza import Stanza, parse_stanza
+from ubiety.stanza import Stanza, parse_stanza, strip_asserted
 from ubiety.store import policy, strays
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
@@ -24,6 +24,7 @@ from ubiety.users import archive, policy_changes
 from ubiety.users.actor import User
 from ubiety.users.context import Context
 from ubiety.users.messages import ORIGIN_ID, origin_id
+from ubiety.users.offline import Delivery
 from ubiety.users.policy import Policy
 from ubiety.users.preferences import ARCHIVE_ENABLED
 
@@ -86,6 +87,37 @@ class Elsewhere:
         if type(verdict) is Pending and context.settings.get(ARCHIVE_ENABLED):
             self._keep_when_settled(verdict, person, stanza, origin)
         return verdict
+
+    def follow(self, delivery: Delivery) -> bool:
+        """Send a message of one of our clients after its recipient, whom this node serves no more.
+
+        It is held until it is known where to, or written after a while, like all that waits for other nodes.
+        False: its sender is not a client of ours, who would be told an error; other nodes look themselves.
+        """
+        context, entry, pending = self._context, delivery.entry, delivery.pending
+        if entry is None or pending is None or entry.sender_id is None:
+            return False
+        person, sender = context.homes.user(entry.recipient_id), context.actors.get(entry.sender_id)
+        if person is None or sender is None:
+            return False
+        stanza = strip_asserted(parse_stanza(entry.stanza), (person.jid.bare,))
+        session = sender.sessions.get(stanza.from_.resource) if stanza.from_ is not None else None
+        if session is None:
+            return False
+        if delivery.submitted:  # it is being written at this moment: the ledger's word decides
+            return True
+        context.ledger.unarchive(entry.number)
+        # It may come back here: then it is no repeat of itself.
+        self._repeats.forget((entry.sender_id, person.address_id, entry.origin_id or ""))
+        promised = session.smacks is not None
+        verdict = self.nodes.send(person, stanza, session.address_id, promised, hold=True)
+        if isinstance(verdict, Pending):
+            if context.settings.get(ARCHIVE_ENABLED):
+                self._keep_when_settled(verdict, person, stanza, session)
+            verdict.then(pending.settle)
+        else:
+            pending.settle(verdict)
+        return True
 
     def _keep_when_settled(self, pending: Pending, person: Person, stanza: Stanza, origin: Session) -> None:
         """Keep a message in its sender's history, in the place where it was sent, unless it is refused."""

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable
 
 from ubiety.routing.sessions import Edge, Session
-from ubiety.routing.verdict import UNSERVED
 from ubiety.settings import Setting
 from ubiety.store.errors import StoreError
 from ubiety.telemetry import event
@@ -115,15 +114,15 @@ class HomedPeople:
 
     def _drop(self, set_id: int) -> int:
         actors = self._actors(set_id)
-        pending = [one for user in actors for one in user.inbox.abandon()]
+        astray = [one for user in actors for one in user.inbox.abandon()]
         edges: list[Edge] = []
         for user in actors:
             edges += self._users.abandon(user)
         for edge in edges:
             edge.close(CONDITION, LOST_TEXT)
         # Last, so that no client that was just closed hears of it: it sends again what was not settled.
-        for one in pending:
-            one.settle(UNSERVED)
+        for one in astray:
+            self._users.follow(one)
         self._users.refuse_waiting(self._is_in(set_id))
         self._forget_sources(set_id)
         return len(edges)

@@ -85,12 +85,16 @@ class Delivery:
         self.submit()
         self.inbox.row_waits()
 
-    def abandon(self) -> Pending | None:
-        """Another node serves the person: write nothing, wait for nothing; return who still waits for it."""
+    def abandon(self) -> None:
+        """Another node serves the person: write nothing, wait for nothing."""
         self.done = True
-        if self.entry is not None and self.submitted:
-            self.inbox.ledger.cancel(self.entry)
-        return self.pending
+        if self.entry is not None and self.submitted and self.inbox.ledger.cancel(self.entry):
+            self.submitted = False
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for its verdict."""
+        return self.pending is not None and self.pending.verdict is None
 
     def submit(self) -> None:
         """Have the ledger write it, once."""
@@ -108,6 +112,8 @@ class Delivery:
             return
         self.submitted = False
         if self.done:
+            if self.is_awaited:  # abandoned while it was being written
+                self.inbox.astray(self)
             return
         if self.holders > 0:  # a client may still acknowledge it; if it goes away we try again
             if isinstance(error, TROUBLES) and self.entry is not None:
@@ -117,9 +123,19 @@ class Delivery:
         self.done = True
         self.inbox.finish(self)
         self.inbox.ledger.unarchive(self.number)
-        event("message_not_stored", level="error", number=self.number, reason=str(error))
-        if self.pending is not None:
-            self.pending.settle(UNSERVED if isinstance(error, Fenced) else NOT_STORED)
+        is_fenced = isinstance(error, Fenced)  # then it goes after the person, from here or the sender's home
+        level = "info" if is_fenced else "error"
+        event("message_not_stored", level=level, number=self.number, reason=str(error))
+        if is_fenced:
+            self.inbox.astray(self)
+        elif self.pending is not None:
+            self.pending.settle(NOT_STORED)
+
+
+def refuse_astray(delivery: Delivery) -> None:
+    """Have whoever sent it look for the recipient's new home."""
+    if delivery.pending is not None:
+        delivery.pending.settle(UNSERVED)
 
 
 class Inbox:
@@ -135,6 +151,7 @@ class Inbox:
         "_rewind",
         "_sessions",
         "_spawn",
+        "astray",
         "inflight",
         "ledger",
         "released",
@@ -151,8 +168,11 @@ class Inbox:
         spawn: Callable[..., object],
         domain: str,
         waiting: bool,
+        astray: Callable[[Delivery], object] = refuse_astray,
     ) -> None:
+        """``astray`` is told what this node may not write, as another one serves the person by now."""
         self.user_id = user_id
+        self.astray = astray
         self.ledger = ledger
         self.inflight: dict[int, Delivery] = {}
         self.released: dict[int, Delivery] = {}  # held by a session that waits to be resumed
@@ -204,13 +224,14 @@ class Inbox:
         delivery.submit()
         self.row_waits()
 
-    def abandon(self) -> list[Pending]:
-        """Let go of everything, on this node, for good; return the verdicts that somebody waits for."""
+    def abandon(self) -> list[Delivery]:
+        """Let go of everything, on this node, for good; return that for whose verdict somebody waits."""
         self.waiting = self._more = False
         deliveries = [*self.inflight.values(), *self.released.values()]
         self.inflight, self.released, self._behind = {}, {}, {}
-        pending = [delivery.abandon() for delivery in deliveries]
-        return [one for one in pending if one is not None]
+        for delivery in deliveries:
+            delivery.abandon()
+        return sorted((one for one in deliveries if one.is_awaited), key=lambda one: one.number)
 
     def row_waits(self) -> None:
         """A row is to be read back: at once if somebody is there to get it."""

@@ -22,7 +22,7 @@ from ubiety.users.actor import RECENT_ORIGINS, User
 from ubiety.users.context import Context
 from ubiety.users.elsewhere import Elsewhere, Origin
 from ubiety.users.iq import Asked, Queries
-from ubiety.users.offline import Inbox
+from ubiety.users.offline import Delivery, Inbox, refuse_astray
 from ubiety.users.policy import Policy
 from ubiety.users.preferences import ANSWER_SECONDS, DEFAULT_BLOCK, MAX_SESSIONS, PING_SECONDS
 from ubiety.users.subscriptions import FROM, TO
@@ -52,6 +52,7 @@ class Users:
         self._queries = queries
         self.elsewhere: Elsewhere | None = None
         """The people whom other nodes serve; None where there is but one node."""
+        self._follow = self.follow  # one object for all inboxes
         self._loading: dict[int, list[Callable[[User | None], None]]] = {}
         self._queued = 0
         self._detached: dict[str, tuple[Session, float]] = {}
@@ -159,6 +160,12 @@ class Users:
         if isinstance(origin, RemoteOrigin):
             return UNSERVED
         return elsewhere.send(person, stanza, origin)
+
+    def follow(self, delivery: Delivery) -> None:
+        """Have a message that this node may not write go after its recipient, or have it refused."""
+        if self.elsewhere is not None and self.elsewhere.follow(delivery):
+            return
+        refuse_astray(delivery)
 
     def when_loaded(self, person: Person, fn: Callable[[User | None], None]) -> bool:
         """Call ``fn`` with a person's actor, behind what waits for it already; None: it cannot be loaded.
@@ -322,6 +329,7 @@ class Users:
             context.spawn,
             person.jid.domain,
             login.has_backlog,
+            self._follow,
         )
         if outside:
             outside_presence.join(context, user, dict(pairs), outside)
