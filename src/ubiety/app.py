@@ -420,6 +420,11 @@ class Node:
         return self.context.links
 
     @property
+    def bus_problem(self) -> str:
+        """Why the bus cannot be used; empty: it can, or there is none."""
+        return self._bus.problem if self._bus is not None else ""
+
+    @property
     def sip(self) -> SipStack:
         """The SIP stack of this node."""
         return self.border.stack

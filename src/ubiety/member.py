@@ -69,6 +69,13 @@ class Bus:
         self._driver = NatsBus(bus_servers(config.bus_url), config.node, config.bus_ca)
         self.links = NodeLinks(self._driver, BUS_ID, node_id, counters, before_input=lambda: self.check())
 
+    @property
+    def problem(self) -> str:
+        """Why the bus cannot be used; empty: it can."""
+        if self._driver.connected:
+            return ""
+        return str(self._driver.error) if self._driver.error is not None else "There is no connection yet."
+
     async def start(self) -> None:
         """Connect. Raises BusError; a bus that is away is tried until it is there."""
         await self._driver.start()
@@ -155,7 +162,8 @@ class Member:
         self.serving = Serving(self.tenures, context.homes, everything, context.set_epoch)
         self.alarms = alarms
         self.alarms.node_id = row.id
-        self._peers = monitor.Peers(self.alarms)
+        self._peers, self._bus_alarm = monitor.Peers(self.alarms), monitor.Bus(self.alarms)
+        self._bus = bus
         self.services = ControlCenter(
             {**hooks, **self._own_hooks(web, drop_web)},
             database,
@@ -374,6 +382,8 @@ class Member:
         services.outside(DATABASE, self.monitor.problem(monitor.DATABASE))
         monitor.tell_restarts(self.alarms, self._context.settings.restart_needed())
         monitor.tell_services(self.alarms, services.not_running() if self._is_up else {})
+        if self._bus is not None:
+            self._bus_alarm.seen(self._bus.problem, self._context.clock.monotonic())
         if links is not None:
             topology = self._topology.value
             others = topology.others(self.node_id)

@@ -50,7 +50,9 @@ def ask(data: Path, path: str) -> httpx.Response:
         time.sleep(0.1)
 
 
-def test_it_says_what_it_waits_for_and_ends_when_told(waiting: Child, tmp_path: Path) -> None:
+def test_it_says_what_it_waits_for_and_ends_when_told(
+    waiting: Child, own_postgres: Postgres, tmp_path: Path
+) -> None:
     data, deadline = tmp_path / "node", time.monotonic() + SECONDS
     while "database" not in (health := ask(data, "/healthz")).json()["reason"]:
         assert time.monotonic() < deadline, health.text
@@ -67,6 +69,16 @@ def test_it_says_what_it_waits_for_and_ends_when_told(waiting: Child, tmp_path: 
         time.sleep(0.2)
     raised = [json.loads(line) for line in log.read_text().splitlines() if "alarm_raised" in line]
     assert len(raised) == 1
+
+    own_postgres.start()  # the bus stays away: the node starts all the same, and says that, too
+    while "BusUnavailable" not in log.read_text():
+        assert time.monotonic() < deadline, "no alarm was raised about the bus"
+        time.sleep(0.2)
+    (told,) = (json.loads(line) for line in log.read_text().splitlines() if "BusUnavailable" in line)
+    cause = "cannot be reached: [Errno 111] Connection refused. Is nats-server running there?"
+    assert told["text"] == f"The bus at 127.0.0.1:9 {cause}"
+    (finding,) = (one for one in ask(data, "/api/node/check").json()["findings"] if one["check"] == "bus")
+    assert (finding["outcome"], finding["text"]) == ("failed", told["text"])
 
     waiting.send_signal(signal.SIGTERM)
     assert waiting.wait(20) == 0

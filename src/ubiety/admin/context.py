@@ -244,6 +244,10 @@ class Node(Protocol):
         """The way to the other nodes; None where there is but one."""
 
     @property
+    def bus_problem(self) -> str:
+        """Why the bus between the nodes cannot be used, and what to do; empty: it can, or there is none."""
+
+    @property
     def services(self) -> ControlCenter:
         """The services of this node."""
 

@@ -11,15 +11,26 @@ from ubiety.store.errors import StoreError
 
 
 async def inspect_cluster(node: Node) -> list[Finding]:
-    """Whether all nodes answer and are of one release, and everybody has a node; nothing for one node."""
+    """Whether bus and nodes answer, all are of one release, everybody has a node; nothing for one node."""
     try:
         people = await node.database.read(nodes.count_assigned)
     except StoreError:
-        return []  # another check says so
-    found = list(inspect_assignment(node, people))
+        return list(inspect_bus(node))  # another check says so
+    found = [*inspect_bus(node), *inspect_assignment(node, people)]
     if len(node.topology.value.nodes) > 1:
         found += inspect_nodes(node)
     return found
+
+
+def inspect_bus(node: Node) -> Iterator[Finding]:
+    """Whether the bus between the nodes can be used."""
+    if node.links is None:
+        return
+    if not node.bus_problem:
+        yield Finding("bus", PASSED, "The bus between the nodes is connected.")
+        return
+    cure = "See that nats-server runs and that [bus] in ubiety.toml has its address, password and authority."
+    yield Finding("bus", FAILED, node.bus_problem, cure)
 
 
 def inspect_assignment(node: Node, people: Mapping[int, int]) -> Iterator[Finding]:

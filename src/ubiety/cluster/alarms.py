@@ -39,6 +39,7 @@ REPLICATION_FAILURE = "IDSReplicationFailure"
 REPLICATION_INFORMATION = "IDSReplicationInformation"
 DATABASE_ERROR = "PEDatabaseError"
 PEER_FAILURE = "PEPeerNodeFailure"
+BUS_FAILURE = "BusUnavailable"
 RESTART_REQUIRED = "XCPConfigMgrJabberRestartRequired"
 SERVICE_FAILED = "ServiceFailed"
 FAILOVER = "SRMFailover"
@@ -74,6 +75,15 @@ KINDS = {
             " says whose people nobody serves meanwhile, and why.",
             "See `ubiety node list`; start the node, or mend the network or NATS. People of a node that is"
             " gone for good and has no backup: `ubiety node remove NAME --move-people`.",
+        ),
+        AlarmKind(
+            BUS_FAILURE,
+            "error",
+            "The bus between the nodes (NATS) cannot be used. People of one node chat as before; what goes to"
+            " another node waits or is stored. The text says why: not reached, not trusted, or this node is"
+            " not let in.",
+            "As the text says; `ubiety check` says it, too. See that nats-server runs and that `[bus]` in"
+            " `ubiety.toml` has its address, password and authority.",
         ),
         AlarmKind(
             RESTART_REQUIRED,

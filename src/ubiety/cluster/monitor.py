@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ubiety.clock import Clock
 from ubiety.cluster.alarms import (
+    BUS_FAILURE,
     DATABASE_ERROR,
     PEER_FAILURE,
     REPLICATION_FAILURE,
@@ -67,6 +68,8 @@ LOOK_SECONDS = 1.0
 FIRST_LOOK_SECONDS = 0.1
 """Pause between looks while services are held back: nobody shall wait for the next full second."""
 ANSWER_SECONDS = 3.0
+BUS_SECONDS = 3.0
+"""Time without the bus that is worth an alarm: before the silence of the nodes behind it."""
 PEER_SECONDS = 5.0
 """Silence of another node that is worth an alarm."""
 
@@ -245,6 +248,20 @@ def tell_peers(alarms: Alarms, missing: Mapping[str, str]) -> None:
     """Say which nodes are not heard of, and what that means for their people: name -> sentences."""
     words = [f"Not heard of: {', '.join(sorted(missing))}.", *(missing[name] for name in sorted(missing))]
     tell(alarms, PEER_FAILURE, " ".join(filter(None, words)) if missing else "")
+
+
+class Bus:
+    """Says why the bus cannot be used, when that is more than a moment."""
+
+    def __init__(self, alarms: Alarms) -> None:
+        self._alarms = alarms
+        self._since: float | None = None
+
+    def seen(self, problem: str, now: float) -> None:
+        """Take what is wrong with the bus now; empty: nothing."""
+        self._since = (now if self._since is None else self._since) if problem else None
+        is_lasting = self._since is not None and now - self._since >= BUS_SECONDS
+        tell(self._alarms, BUS_FAILURE, problem if is_lasting else "")
 
 
 class Peers:

@@ -141,6 +141,7 @@ class SmallNode:
         self.clusters = 1
         self.settings.guard(federation.ROUTING_MODE, federation.refuse_advanced(lambda: self.clusters))
         self.links: Links | None = None
+        self.bus_problem = ""
         self.recovery: Recovery | None = None
         self.told: list[str] = []
         self.alarms = Alarms(self.database, self.clock)

@@ -36,6 +36,7 @@ class Administered:
         self.moving = node.moving
         self.sessions = LiveSessions(context, node.place.users, node.topology)
         self.domains = [DOMAIN]
+        self.bus_problem = ""
         if node.links is not None:
             self.sessions.join(node.links)
 
@@ -154,16 +155,18 @@ async def test_people_are_rebalanced_after_a_look_at_the_preview(postgres_url: s
 
 async def test_the_check_looks_at_nodes_and_assignment(postgres_url: str) -> None:
     async with administered(postgres_url, "alpha", "beta") as (alpha, beta):
-        assert await _findings(alpha) == [("assignment", "passed"), ("nodes", "passed")]
+        assert await _findings(alpha) == [("bus", "passed"), ("assignment", "passed"), ("nodes", "passed")]
         await add(alpha.under, "ada", 0)
-        assert await _findings(alpha) == [("assignment", "warning"), ("nodes", "passed")]
+        assert await _findings(alpha) == [("bus", "passed"), ("assignment", "warning"), ("nodes", "passed")]
         await add(alpha.under, "grace", 9)
         await beta.database.write(node_rows.register, "beta", "2.0", "boot", 2.0)
         await alpha.topology.refresh(alpha.database)
         assert beta.under.links is not None
         await beta.under.links.close()
         await until(lambda: not alpha.links.is_up(2))  # type: ignore[union-attr]
+        alpha.bus_problem = "The bus at 192.0.2.9:4222 refused the login of this node."
         assert await _findings(alpha) == [
+            ("bus", "failed"),
             ("assignment", "failed"),
             ("nodes", "warning"),
             ("releases", "warning"),

@@ -174,6 +174,21 @@ async def test_who_is_not_heard_of_is_told_with_what_it_means(tmp_path: Path) ->
     database.close()
 
 
+async def test_a_bus_that_is_away_is_told_with_the_cause(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/ubiety.db")
+    alarms = Alarms(database, SystemClock())
+    bus = monitor.Bus(alarms)
+    bus.seen("It cannot be reached.", 100.0)
+    assert not alarms.current, "a moment is not worth an alarm"
+    bus.seen("", 101.0)
+    bus.seen("It cannot be reached.", 102.0)
+    bus.seen("It refuses the login.", 102.0 + monitor.BUS_SECONDS)
+    assert alarms.current[alarm_names.BUS_FAILURE].text == "It refuses the login."
+    bus.seen("", 110.0)
+    assert not alarms.current
+    database.close()
+
+
 async def test_one_look_at_a_time_however_long_it_takes(postgres_url: str) -> None:
     asked = 0
 
