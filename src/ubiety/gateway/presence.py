@@ -11,6 +11,7 @@ from typing import Final
 from ubiety.conditions import StanzaError
 from ubiety.gateway.addresses import NoAddress, jid_of
 from ubiety.gateway.deadlines import CallLater
+from ubiety.gateway.pace import Pace
 from ubiety.gateway.phones import Phones
 from ubiety.gateway.publishing import Publishing
 from ubiety.gateway.rows import SUBSCRIPTIONS, Rows, Sleep
@@ -62,7 +63,8 @@ class Presence:
         self._arriving: set[int] = set()
         """User ids of those who were moved to this node and whose subscriptions are being read."""
         self._rows = Rows(SUBSCRIPTIONS, context.database, context.spawn, sleep)
-        means = Means(context, stack, sender, ways, self._rows, call_later, token)
+        pace = Pace(context.clock.monotonic, call_later, self._restore_rate)
+        means = Means(context, stack, sender, ways, self._rows, call_later, token, pace)
         self.watchers = Watchers(means)
         self.watching = Watching(means, draw)
         self.publishing = Publishing(context, stack, call_later, token)
@@ -252,8 +254,11 @@ class Presence:
             self.phones.release(is_gone)
         self.publishing.release(lambda user_id: (person := user(user_id)) is None or is_gone(person))
 
+    def _restore_rate(self) -> int:
+        return self._context.settings.get(RESTORE_RATE)
+
     def _restore(self, page: Sequence[rows.Subscription], positions: "count[int]") -> None:
-        rate = self._context.settings.get(RESTORE_RATE)
+        rate = self._restore_rate()
         for subscription in page:
             person = self._context.homes.user(subscription.user_id)
             try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from ubiety.gateway.deadlines import CallLater, Deadlines
+from ubiety.gateway.pace import Pace
 from ubiety.gateway.rows import Row, Rows
 from ubiety.gateway.sending import Sender
 from ubiety.gateway.stack import Stack, Ways
@@ -30,6 +31,8 @@ class Means:
     rows: Rows
     call_later: CallLater
     token: Callable[[], str]
+    pace: Pace
+    """At which those that were kept are taken up."""
 
 
 class Subscribed(Hashable, Protocol):
@@ -61,6 +64,7 @@ class Subscriptions(ABC, Generic[S]):
         self._ways = means.ways
         self._rows = means.rows
         self._token = means.token
+        self._pace = means.pace
         self._now = means.context.clock.monotonic
         self._deadlines: Deadlines[S] = Deadlines(self._now, means.call_later, self._tick)
         self._by_tag: dict[Tag, S] = {}

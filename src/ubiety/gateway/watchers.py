@@ -298,8 +298,15 @@ class Watchers(Subscriptions[Watcher]):
     def _tick(self, watcher: Watcher) -> None:
         if not self._is_served(watcher):
             return
-        self._start(watcher)
-        self._perform(watcher, watcher.notifier.tick(self._now()))
+        if watcher.is_started:
+            self._perform(watcher, watcher.notifier.tick(self._now()))
+        else:
+            self._pace.enter(partial(self._take_up, watcher))
+
+    def _take_up(self, watcher: Watcher) -> None:
+        if self._is_kept(watcher) and self._is_served(watcher):
+            self._start(watcher)
+            self._perform(watcher, watcher.notifier.tick(self._now()))
 
     def _start(self, watcher: Watcher) -> None:
         """Tell the watcher of a restored subscription what is by now."""

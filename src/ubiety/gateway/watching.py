@@ -7,6 +7,7 @@ ask its people for each (seed 000, availability).
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from ubiety.conditions import StanzaError, error_bytes
@@ -77,6 +78,8 @@ class Watch:
     status: int | None = None
     """The last answer that was no success."""
     is_error_told: bool = False
+    is_started: bool = True
+    """False for one that was restored and has not been asked for since."""
 
     @property
     def tag(self) -> Tag:
@@ -161,7 +164,7 @@ class Watching(Subscriptions[Watch]):
                 self._rows.drop(row)
             return
         watch = self._make(person, contact, row)
-        watch.state, watch.shown = subscription.state, None
+        watch.state, watch.shown, watch.is_started = subscription.state, None, False
         left = subscription.expires - self._context.clock.now()
         start_at = self._now() + start_in
         try:
@@ -294,8 +297,17 @@ class Watching(Subscriptions[Watch]):
             self._put(watch, watch.state)
 
     def _tick(self, watch: Watch) -> None:
-        if self._is_served(watch):
+        if not self._is_served(watch):
+            return
+        if watch.is_started:
             self._perform(watch, watch.subscriber.tick(self._now()))
+        else:
+            watch.is_started = True
+            self._pace.enter(partial(self._take_up, watch))
+
+    def _take_up(self, watch: Watch) -> None:
+        if self._is_kept(watch):
+            self._tick(watch)
 
     # -- inside: XMPP ------------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ class Durable:
             self.rows,
             rig.timeline.call_later,
             rig.presence.watchers._token,
+            rig.presence.watchers._pace,
         )
         self.presence._rows = self.rows
         self.presence.watchers = Watchers(means)
