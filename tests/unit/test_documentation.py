@@ -110,3 +110,6 @@ def test_every_service_and_every_alarm_is_explained() -> None:
         assert service.sentence in page and all(f"`{alias}`" in page for alias in service.aliases)
     for kind in KINDS.values():
         assert f"| {kind.name} | {kind.severity} | {kind.meaning} | {kind.cure} |" in page
+    assert set(re.findall(r"^\| (\w+) \| (?:critical|error|warning|notice) \|", page, re.M)) == set(KINDS)
+    guide = (ROOT / "docs" / "guides" / "clusters.md").read_text("utf-8")
+    assert not [name for name in KINDS if f"`{name}`" not in guide]

@@ -51,9 +51,10 @@ KINDS = {
         AlarmKind(
             REPLICATION_FAILURE,
             "error",
-            "The data monitor holds the feature services of this node back, or a replica of the database"
-            " lags behind.",
-            "See `ubiety utils dbreplication runtimestate`: it names what is waited for.",
+            "The data monitor holds the feature services of this node back; or something broke that it waits"
+            " for at a start: the schema, a replica that is away or lags behind, this node's copy of the"
+            " directory.",
+            "See `ubiety utils dbreplication runtimestate`: it names what is waited for, or broken.",
         ),
         AlarmKind(
             REPLICATION_INFORMATION,
