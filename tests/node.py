@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,16 +40,16 @@ class Node:
         database_url: str | None = None,
         environment: Mapping[str, str] | None = None,
         host: str = HOST,
-        prefix: Sequence[str] = (),
+        network: str = "",
     ) -> None:
         self.data = data
         self.domain = domain
         self.host = host
-        self._prefix = list(prefix)  # what runs the process somewhere else, such as in a network namespace
+        self._network = network  # the network namespace in which the process runs, if not in that of the test
         self.options: list[str] = []
         """Further options of `ubiety serve`."""
         self.ports: dict[str, int] = {}
-        self.process: Child | subprocess.Popen[bytes] | None = None
+        self.process: Child | None = None
         self.log = data.parent / f"{data.name}.log"
         self._environment = {
             **os.environ,
@@ -88,18 +87,10 @@ class Node:
                 raise NodeError(f"the node does not listen after {seconds} s:\n{self.tail()}")
             time.sleep(0.05)
 
-    def _launch(self) -> Child | subprocess.Popen[bytes]:
+    def _launch(self) -> Child:
         command = ["serve", "--data", str(self.data), "--domain", self.domain, *self.options]
         with self.log.open("ab") as log, open(os.devnull, "rb") as nothing:
-            if not self._prefix:
-                return nursery().start(command, self._environment, nothing, log, log)
-            return subprocess.Popen(
-                [*self._prefix, sys.executable, "-m", "ubiety.cli.main", *command],
-                env=self._environment,
-                stdin=nothing,
-                stdout=log,
-                stderr=log,
-            )
+            return nursery().start(command, self._environment, nothing, log, log, self._network)
 
     def kill(self) -> None:
         """End the process with SIGKILL, as a crash does."""

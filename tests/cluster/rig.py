@@ -38,7 +38,7 @@ class ClusterNode(Node):
     """A node on a machine of its own."""
 
     def __init__(self, data: Path, machine: Machine, environment: Mapping[str, str]) -> None:
-        super().__init__(data, environment=environment, host=machine.address, prefix=machine.prefix)
+        super().__init__(data, environment=environment, host=machine.address, network=machine.name)
         self.machine = machine
         self.deaths: list[float] = []
         """When the process was killed: seconds since 1970."""

@@ -8,7 +8,7 @@ subprocess would have.
 
 The nursery ends when the pytest process does, whatever ends that, and the kernel ends what it forked. What is
 not forked but really run: tests/unit/cli/test_serve.py, tests/lab/test_commands.py, the first start of
-tests/demo, `ubiety cluster up`, and every node with a `prefix`, such as those of all tests of clusters.
+tests/demo, and `ubiety cluster up`.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ class Nursery:
         stdin: IO[bytes],
         output: IO[bytes],
         errors: IO[bytes],
+        network: str = "",
     ) -> Child:
-        """Fork `ubiety ARGUMENTS`. Raises NurseryError."""
-        request = json.dumps([list(arguments), dict(environment), os.getcwd()]).encode()
+        """Fork `ubiety ARGUMENTS`, in the network namespace of that name if any. Raises NurseryError."""
+        request = json.dumps([list(arguments), dict(environment), os.getcwd(), network]).encode()
         reading, writing = os.pipe()
         reports = open(reading, "rb", buffering=0)  # noqa: SIM115 - the child keeps it
         try:

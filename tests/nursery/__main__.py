@@ -32,8 +32,9 @@ LATE = (
 
 REQUEST_BYTES = 1 << 20
 PR_SET_PDEATHSIG = 1  # prctl(2)
+CLONE_NEWNET = 0x40000000  # setns(2)
 CHILD = {signal.SIGCHLD}
-_C = ctypes.CDLL(None)
+_C = ctypes.CDLL(None, use_errno=True)
 _execute = os.execv
 
 
@@ -124,8 +125,11 @@ def _leave(files: Sequence[int], nursery: int) -> None:
     os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-def _enter(arguments: list[str], environment: dict[str, str], directory: str) -> None:
+def _enter(arguments: list[str], environment: dict[str, str], directory: str, network: str) -> None:
     """Be the process that a subprocess with these would be."""
+    if network:  # as `ip netns exec` does
+        with open(f"/run/netns/{network}", "rb") as place:
+            assert _C.setns(place.fileno(), CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
