@@ -113,6 +113,7 @@ class Postgres:
             "max_connections": 50,
             "shared_buffers": "32MB",
             "log_min_messages": "warning",
+            "deadlock_timeout": "100ms",  # of which some tests make many
         }
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         command = [*self._as_user, str(self._bin / "postgres"), "-D", str(self.data), *arguments]
