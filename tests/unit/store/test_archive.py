@@ -1,11 +1,14 @@
 """Histories: every kind of question, and no question reads more than it must."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 
+from tests.databases import open_in
 from tests.unit.store.people import add_people
 from tests.unit.store.test_messages import add_message
 from ubiety.store import addresses, archive, archive_prefs, messages, users
@@ -128,13 +131,20 @@ HOT = {
 }
 
 
+@pytest.fixture(scope="module", params=["empty", "full"])
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """Some rows, of which SQLite has no statistics or has them."""
+    database = open_in(tmp_path_factory.mktemp("filled"))
+    database.write_now(fill, 500)
+    if request.param == "full":
+        database.write_now(lambda conn: conn.exec_driver_sql("ANALYZE"))
+    yield database
+    database.close()
+
+
 @pytest.mark.parametrize("name", HOT)
-@pytest.mark.parametrize("is_full", [False, True])
-def test_hot_statements_never_scan_a_table(sqlite: Database, name: str, is_full: bool) -> None:
+def test_hot_statements_never_scan_a_table(filled: Database, name: str) -> None:
     """Whether the tables are empty or have statistics, SQLite finds rows by key."""
-    sqlite.write_now(fill, 500)
-    if is_full:
-        sqlite.write_now(lambda conn: conn.exec_driver_sql("ANALYZE"))
     statement = HOT[name].text
     given = dict.fromkeys((part for part in _names(statement)), 1)
     values: object = [1] * statement.count("?") if "?" in statement else given
@@ -144,7 +154,7 @@ def test_hot_statements_never_scan_a_table(sqlite: Database, name: str, is_full:
         assert driver is not None
         return [row[3] for row in driver.execute("EXPLAIN QUERY PLAN " + statement, values)]
 
-    steps = sqlite.read_now(plan)
+    steps = filled.read_now(plan)
     tables = {"messages", "deliveries", "archive", "users", "addresses", "sm_streams", "roster_items"}
     aliases = {"a", "m", "d", "u", "b", "p"}
     scans = [step for step in steps if step.startswith("SCAN") and step.split()[1] in tables | aliases]
