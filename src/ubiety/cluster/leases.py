@@ -15,11 +15,10 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar
 
-import psycopg
 from sqlalchemy.engine import URL
 
 from ubiety.cluster.tenure import RENEW, Take, Tenure
-from ubiety.store import leases
+from ubiety.store import driver, leases
 from ubiety.store.leases import Conn, Lease
 from ubiety.telemetry import event
 
@@ -107,7 +106,7 @@ class LeaseThread:
         while not self._calls.empty():
             call = self._calls.get()
             if call is not None:
-                call[1].set_exception(psycopg.OperationalError("the node stops"))
+                call[1].set_exception(driver.OperationalError("the node stops"))
 
     def _answer(self, fn: Callable[[Conn], Any], future: "Future[Any]") -> None:
         if not future.set_running_or_notify_cancel():
@@ -125,7 +124,7 @@ class LeaseThread:
             renewal = self._tenure.renew(now)
         try:
             found = self._on_database(lambda conn: leases.renew(conn, self._tenure.node_id, renewal.rows))
-        except psycopg.Error as error:
+        except driver.Error as error:
             self._note(error)
             with self._lock:
                 self._tenure.failed()
@@ -149,7 +148,7 @@ class LeaseThread:
         self._asked_at = monotonic()
         try:
             return fn(self._conn or self._connect())
-        except psycopg.Error:
+        except driver.Error:
             self._close()
             raise
         finally:
@@ -168,10 +167,10 @@ class LeaseThread:
                 self._socket.close()
                 self._socket = None
         if conn is not None:
-            with contextlib.suppress(psycopg.Error):
+            with contextlib.suppress(driver.Error):
                 conn.close()
 
-    def _note(self, error: psycopg.Error | None) -> None:
+    def _note(self, error: "driver.Error | None") -> None:
         is_well = error is None
         if is_well != self._is_well:
             if error is not None:
@@ -189,7 +188,7 @@ def take(conn: Conn, order: Take, node_id: int) -> int | None:
 
     try:
         return attempt()
-    except psycopg.errors.LockNotAvailable:
+    except driver.errors.LockNotAvailable:
         owners = [lease.owner for lease in leases.show(conn) if lease.set_id == order.set_id]
         ended = sum(leases.end_stuck(conn, owner) for owner in owners)
         event("stuck_writes_ended", level="warning", set_id=order.set_id, owners=owners, writes=ended)

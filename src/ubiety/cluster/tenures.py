@@ -13,14 +13,13 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-import psycopg
 from sqlalchemy.engine import URL
 
 from ubiety.cluster.leases import LeaseThread, take
 from ubiety.cluster.tenure import LEASE, RENEW, AskHold, Lost, Tenure
 from ubiety.routing.homes import Homes
 from ubiety.routing.links import Links, NodeUnreachable
-from ubiety.store import epochs, leases
+from ubiety.store import driver, epochs, leases
 from ubiety.store.database import Database
 from ubiety.store.errors import StoreError
 from ubiety.store.leases import Held, Lease
@@ -158,7 +157,7 @@ class Tenures:
         try:
             asked = self._thread.ask(lambda conn: take(conn, order, self.node_id))
             epoch = await asyncio.shield(asyncio.wrap_future(asked))
-        except psycopg.Error as error:
+        except driver.Error as error:
             event("lease_not_taken", level="warning", set_id=set_id, reason=str(error).strip())
         finally:
             with self._lock:
@@ -185,7 +184,7 @@ class Tenures:
         try:
             asked = self._thread.ask(lambda conn: leases.give(conn, set_id, self.node_id, epoch))
             await asyncio.shield(asyncio.wrap_future(asked))
-        except psycopg.Error as error:
+        except driver.Error as error:
             event("lease_not_given", level="warning", set_id=set_id, reason=str(error).strip())
 
     def check(self) -> None:

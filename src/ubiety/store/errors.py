@@ -16,8 +16,9 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from ubiety.store import driver
 
 
 class StoreError(Exception):
@@ -111,7 +112,7 @@ def translate(error: Exception, path: Path | None = None) -> StoreError | None:
         cause = error.orig
     if isinstance(cause, sqlite3.Error):
         return _from_sqlite(cause, path)
-    if isinstance(cause, psycopg.Error):
+    if isinstance(cause, driver.Error):
         return _from_postgresql(cause)
     if isinstance(cause, UnicodeError | OverflowError):
         return DataRefused(str(cause))
@@ -142,12 +143,12 @@ def _is_full(path: Path) -> bool:
         return False
 
 
-def _from_postgresql(error: psycopg.Error) -> StoreError | None:
+def _from_postgresql(error: "driver.Error") -> StoreError | None:
     code = error.sqlstate
     if code is None:
-        if isinstance(error, psycopg.DataError):
+        if isinstance(error, driver.DataError):
             return DataRefused(str(error))
-        is_ours = isinstance(error, psycopg.ProgrammingError | psycopg.NotSupportedError)
+        is_ours = isinstance(error, driver.ProgrammingError | driver.NotSupportedError)
         return None if is_ours else DatabaseUnavailable(str(error))
     for prefix, kind in POSTGRESQL_CODES:
         if code.startswith(prefix):

@@ -9,12 +9,12 @@ Whoever writes for a set reads its row first (``FENCE``) and keeps it locked unt
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-import psycopg
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.url import URL
 
+from ubiety.store import driver
 from ubiety.store.epochs import COUNTER_SET
 
 LEASE_SECONDS = 2.5
@@ -28,7 +28,7 @@ STUCK_SECONDS = 1.0
 APPLICATION = "ubiety "
 """In the database a node's connections are called by this and its name."""
 
-Conn = psycopg.Connection[Any]
+Conn: TypeAlias = "driver.Connection[Any]"
 Held = tuple[int, int]
 """A set and the epoch in which it is served."""
 
@@ -108,7 +108,7 @@ def connect(url: URL | str) -> Conn:
         "options": f"-c statement_timeout={int(STATEMENT_SECONDS * 1000)}"
         f" -c lock_timeout={int(LOCK_SECONDS * 1000)} -c idle_in_transaction_session_timeout=2000",
     }
-    return psycopg.connect(*arguments, **{**options, **limits})
+    return driver.connect(*arguments, **{**options, **limits})
 
 
 def renew(conn: Conn, owner: int, rows: Sequence[tuple[int, int, int]]) -> list[Lease]:

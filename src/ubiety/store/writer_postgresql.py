@@ -3,9 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, cast
 
-import psycopg
-
-from ubiety.store import leases
+from ubiety.store import driver, leases
 from ubiety.store.batch import Batch
 from ubiety.store.database import Database
 from ubiety.store.writer import (
@@ -62,7 +60,7 @@ class PostgresqlDialect:
 
     def __init__(self, database: Database) -> None:
         self._pooled = database.open_driver_connection()
-        self._conn = cast(psycopg.Connection[Any], self._pooled.driver_connection)
+        self._conn = cast("driver.Connection[Any]", self._pooled.driver_connection)
 
     def commit(self, batch: Batch, peers: dict[str, int]) -> None:
         """Write the batch in one transaction, sent in one go; fails as a whole unless its sets are ours."""
