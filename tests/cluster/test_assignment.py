@@ -197,8 +197,12 @@ async def test_people_of_a_dead_node_get_another_home(nodes: list[Node]) -> None
     await bob.expect_message("kept for bob")
     await asyncio.to_thread(_until, lambda: not _json(one, "alarm", "list"))
     await asyncio.to_thread(two.restart)  # it joins as a new node
-    listed = await asyncio.to_thread(_json, one, "node", "list")
-    assert [(row["name"], row["people"]) for row in listed] == [("node1", 2), ("node2", 0)]
+
+    def is_back() -> bool:
+        listed = _json(one, "node", "list")
+        return [(row["name"], row["people"]) for row in listed] == [("node1", 2), ("node2", 0)]
+
+    await asyncio.to_thread(_until, is_back)
 
 
 async def _sign_in(client: Client) -> None:
