@@ -15,6 +15,7 @@ from ubiety.net.pause import Pause
 from ubiety.net.remote_session import HomeMissing, HomeNode, RemoteSession
 from ubiety.routing.homes import NOBODY, Homes, Person
 from ubiety.routing.links import Item, Kind, LinkEvent, Links
+from ubiety.routing.meter import keep_marks
 from ubiety.telemetry import event
 
 TAKE_OVER_SECONDS = 3.5
@@ -55,8 +56,7 @@ class RemoteHomes:
         for kind, take in _TAKE.items():
             links.handle(kind, self._taker(take))
         links.handle(Kind.HOME_READING, self._set_reading)
-        links.handle(Kind.HOME_SENT, self._answer_mark)
-        links.handle(Kind.HOME_TOOK, self._take_mark)
+        keep_marks(links, Kind.HOME_SENT, Kind.EDGE_TOOK, Kind.HOME_TOOK, self._node)
         links.watch(self._link_changed)
         links.watch_lost(self._items_lost)
 
@@ -175,14 +175,6 @@ class RemoteHomes:
         node.is_busy = not is_on
         for session in node.sessions.values():
             session.pause(Pause.BUSY, node.is_busy)
-
-    def _answer_mark(self, node_id: int, item: Item) -> None:
-        self._links.send(node_id, (Kind.EDGE_TOOK, item[1]))
-
-    def _take_mark(self, node_id: int, item: Item) -> None:
-        node = self._node(node_id)
-        if node.meter.confirm(item[1]):
-            node.note_room()
 
     # -- homes come and go -----------------------------------------------------------------------
 

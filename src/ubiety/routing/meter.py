@@ -1,5 +1,10 @@
 """How much is on its way to another node: what bounds the queue between a client and its home elsewhere."""
 
+from collections.abc import Callable
+from typing import Protocol
+
+from ubiety.routing.links import Item, Kind, Links
+
 MARK_BYTES = 256 * 1024
 """The other side is asked to confirm what it took after so many bytes."""
 
@@ -41,3 +46,29 @@ class Meter:
         """Begin anew: the other side is a new process."""
         self.sent = self.taken = self._marked = 0
         self.is_over = False
+
+
+class Metered(Protocol):
+    """Another node to which bytes are counted."""
+
+    @property
+    def meter(self) -> Meter:
+        """Counts them."""
+
+    def note_room(self) -> None:
+        """There is room again."""
+
+
+def keep_marks(links: Links, sent: Kind, took: Kind, confirmed: Kind, node: Callable[[int], Metered]) -> None:
+    """Answer each mark ``sent`` of another node with ``took``; take what it ``confirmed`` of ours."""
+
+    def answer(node_id: int, item: Item) -> None:
+        links.send(node_id, (took, item[1]))
+
+    def take(node_id: int, item: Item) -> None:
+        other = node(node_id)
+        if other.meter.confirm(item[1]):
+            other.note_room()
+
+    links.handle(sent, answer)
+    links.handle(confirmed, take)

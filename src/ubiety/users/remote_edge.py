@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from ubiety.conditions import StanzaError
 from ubiety.routing.homes import Person
 from ubiety.routing.links import Item, Kind, LinkEvent, Links
-from ubiety.routing.meter import Meter
+from ubiety.routing.meter import Meter, keep_marks
 from ubiety.routing.packing import unpack_stanza
 from ubiety.routing.router import STOPPED
 from ubiety.routing.sessions import Session
@@ -161,8 +161,7 @@ class RemoteEdges:
             links.handle(kind, self._guarded(getattr(self, receive)))
         for kind, take in _TAKE.items():
             links.handle(kind, self._taker(take))
-        links.handle(Kind.EDGE_SENT, self._answer_mark)
-        links.handle(Kind.EDGE_TOOK, self._take_mark)
+        keep_marks(links, Kind.EDGE_SENT, Kind.HOME_TOOK, Kind.EDGE_TOOK, self._node)
         links.watch(self._link_changed)
         links.watch_lost(self._items_lost)
 
@@ -358,14 +357,6 @@ class RemoteEdges:
             self._users.end(session, clean=True)
 
     # -- nodes -----------------------------------------------------------------------------------
-
-    def _answer_mark(self, node_id: int, item: Item) -> None:
-        self._links.send(node_id, (Kind.HOME_TOOK, item[1]))
-
-    def _take_mark(self, node_id: int, item: Item) -> None:
-        node = self._node(node_id)
-        if node.meter.confirm(item[1]):
-            node.note_room()
 
     def _link_changed(self, node_id: int, change: LinkEvent) -> None:
         node = self._node(node_id)
