@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.databases import open_in
 from tests.unit.users.place import DOMAIN, Place
 from ubiety.element import Element, parse_element
 from ubiety.routing.sessions import Session
 from ubiety.stanza import from_element
 from ubiety.store import epochs
+from ubiety.store.database import Database
 from ubiety.store.errors import StoreError
 from ubiety.users.actor import User
 from ubiety.xmpp import ns
@@ -380,7 +380,8 @@ class Rig(Account):
         self._locker: sqlite3.Connection | None = None
 
     def _open(self, folder: Path) -> Place:
-        database = open_in(folder, busy_timeout=BUSY_SECONDS)
+        database = Database(f"sqlite:///{folder / 'ubiety.db'}", busy_timeout=BUSY_SECONDS)
+        database.migrate()
         place = Place(database)
         place.ledger.window = self.window
         epoch = database.write_now(epochs.next_epoch, 1, "node")
@@ -438,17 +439,8 @@ class Rig(Account):
                 return
 
     def expire(self, seconds: float) -> None:
-        """Time passes; sessions that waited long enough to be resumed end.
-
-        A connection whose client says nothing would be cut by then (``net.service``). A client that is there
-        has read what was sent to it, whether it answers pings or not.
-        """
+        """Time passes; sessions that waited long enough to be resumed end."""
         self.note_refusals()
-        for device in self.devices.values():
-            if device.online and not device.managed:
-                device.read()
-            elif not device.managed and device.session is not None:
-                self.place.users.disconnect(device.session)
         self.place.clock.advance(seconds)
         self.place.users.expire()
 

@@ -26,7 +26,7 @@ from ubiety.stanza import Stanza
 from ubiety.store import users as rows
 from ubiety.telemetry import event
 from ubiety.users.context import Context
-from ubiety.users.preferences import ANSWER_SECONDS, PING_SECONDS, RESUME_SECONDS
+from ubiety.users.preferences import PING_SECONDS, RESUME_SECONDS
 from ubiety.users.remote_edge import RemoteEdges
 from ubiety.users.service import Users
 from ubiety.xmpp.features import C2sConfig
@@ -97,6 +97,8 @@ SWEEP_SHARES = 20
 """Turns in which a sweep over all connections is done, so that none of them holds up messages."""
 RELEASE_SECONDS = 30.0
 """Silence after which a connection's parser is let go (design.md §4)."""
+ANSWER_SECONDS = 30.0
+"""Time that a silent client has to give a sign of life."""
 MAX_LOGIN_WAIT = 30.0
 LOGINS_AT_ONCE = 64
 """Logins that wait for the database or for hashing at which nobody else is let in."""

@@ -89,9 +89,6 @@ class Owner(Protocol):
     def overrun(self, session: "Session") -> None:
         """More waits for the client than a session may hold: end it."""
 
-    def asked(self, session: "Session") -> None:
-        """The client was sent a ping, which it may never answer."""
-
 
 class StreamCursor:
     """How far a stream is settled, for the ledger to write with the stream's messages (promise 1)."""
@@ -121,6 +118,7 @@ class Session:
         "_is_paused",
         "_owing",
         "_ping_id",
+        "_pings",
         "_waiting",
         "address_id",
         "answers_pings",
@@ -139,7 +137,6 @@ class Session:
         "interests",
         "jid",
         "owner",
-        "pings",
         "presence_tail",
         "priority",
         "remote_address",
@@ -185,7 +182,7 @@ class Session:
         self._in_line = 0  # those of them that wait for the database's writer, which keeps order itself
         self._is_paused = False  # reading, because too many wait
         self._held_presence: dict[str, bytes] | None = None
-        self.pings = 0  # sent behind messages
+        self._pings = 0
         self._ping_id: str | None = None
         self._behind_ping: list[Token] = []
         self._after_ping: list[Token] = []
@@ -408,9 +405,8 @@ class Session:
 
     def _send_ping(self) -> None:
         self._behind_ping, self._after_ping = self._after_ping, []
-        self.pings += 1
-        self._ping_id = f"ubiety-ping-{self.pings}"
-        self.owner.asked(self)
+        self._pings += 1
+        self._ping_id = f"ubiety-ping-{self._pings}"
         if self.edge is not None:
             self.edge.write(
                 b"<iq type='get' id='%s' from='%s' to='%s'><ping xmlns='urn:xmpp:ping'/></iq>"
@@ -422,7 +418,6 @@ class Session:
         if stanza_id is None or stanza_id != self._ping_id:
             return False
         self._ping_id = None
-        self.answers_pings = True
         was_congested = self.congested
         tokens, self._behind_ping = self._behind_ping, []
         for token in tokens:
@@ -432,27 +427,6 @@ class Session:
         if was_congested and not self.congested:
             self.owner.drained(self)
         return True
-
-    @property
-    def waits_for_ping(self) -> bool:
-        """Messages wait for the client to answer a ping."""
-        return self._ping_id is not None and self.answers_pings and self.edge is not None
-
-    @property
-    def is_read_slowly(self) -> bool:
-        """Much of what was written has not even left this machine."""
-        return self.edge is not None and self.edge.congested
-
-    def trust(self) -> None:
-        """The client is there and answers no pings: what it was and is sent counts as read."""
-        self.answers_pings = False
-        was_congested = self.congested
-        tokens = [*self._behind_ping, *self._after_ping]
-        self._behind_ping, self._after_ping = [], []
-        for token in tokens:
-            token.acknowledged()
-        if was_congested and not self.congested:
-            self.owner.drained(self)
 
     # -- the connection goes and comes ---------------------------------------------------------
 

@@ -130,8 +130,6 @@ PING_SECONDS = Setting(
     minimum=10,
     maximum=3600,
 )
-ANSWER_SECONDS = 30.0
-"""Time that it has to give one."""
 
 ALL = (
     IM_ENABLED,

@@ -24,9 +24,8 @@ from ubiety.users.elsewhere import Elsewhere, Origin
 from ubiety.users.iq import Asked, Queries
 from ubiety.users.offline import Delivery, Inbox, refuse_astray
 from ubiety.users.policy import Policy
-from ubiety.users.preferences import ANSWER_SECONDS, DEFAULT_BLOCK, MAX_SESSIONS, PING_SECONDS
+from ubiety.users.preferences import DEFAULT_BLOCK, MAX_SESSIONS
 from ubiety.users.subscriptions import FROM, TO
-from ubiety.users.unanswered import SPARE_SECONDS, Unanswered
 from ubiety.xmpp.smacks import Smacks
 
 MAX_QUEUED = 1000
@@ -56,7 +55,6 @@ class Users:
         self._loading: dict[int, list[Callable[[User | None], None]]] = {}
         self._queued = 0
         self._detached: dict[str, tuple[Session, float]] = {}
-        self._unanswered = Unanswered()
         self._idle: OrderedDict[int, float] = OrderedDict()
         self._logins: dict[int, float] = {}  # user id -> when a session began, not yet written
         self._seen: dict[int, tuple[float, bytes]] = {}  # user id -> when and how they left, not yet written
@@ -261,10 +259,6 @@ class Users:
         self.end(session)
         if edge is not None:
             edge.close("resource-constraint", "Too much is waiting for this client's acknowledgement.")
-
-    def asked(self, session: Session) -> None:
-        """A client without stream management was sent a ping."""
-        self._unanswered.note(session)
 
     # -- actors --------------------------------------------------------------------------------
 
@@ -525,7 +519,7 @@ class Users:
             self._context.counters.suspended_sessions -= 1
 
     def expire(self) -> None:
-        """End what has had its time: suspended sessions, temporary subscriptions, patience. Once a second."""
+        """End what has had its time: sessions to be resumed, temporary subscriptions. Once a second."""
         if self._seen or self._logins:
             self._context.spawn(self.note_seen())
         if self._context.looked_at:
@@ -534,11 +528,6 @@ class Users:
         for session, deadline in list(self._detached.values()):
             if deadline <= now:
                 self.end(session)
-        if self._context.ledger.trouble is not None:
-            self._unanswered.start_over(now)
-        else:
-            patience = self._context.settings.get(PING_SECONDS) + ANSWER_SECONDS + SPARE_SECONDS
-            self._unanswered.look(now, patience)
 
     async def resumable(self, user: User, smid: str) -> Session | None:
         """Return the session that a client may resume, its own only, once everything it sent is settled."""

@@ -16,9 +16,9 @@ from ubiety.net.c2s import ClientConnection
 from ubiety.net.drain import Drain, HandOverError
 from ubiety.net.farewell import CLOSE_RATE
 from ubiety.net.listeners import Listeners
-from ubiety.net.service import SEE_OTHER_HOST
+from ubiety.net.service import ANSWER_SECONDS, SEE_OTHER_HOST
 from ubiety.users import remote_edge
-from ubiety.users.preferences import ANSWER_SECONDS, PING_SECONDS
+from ubiety.users.preferences import PING_SECONDS
 
 PEOPLE = ("ann", "bob")
 
