@@ -82,7 +82,6 @@ def nodes(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def pair(nodes: Pair) -> Pair:
     """The pair, ready for faults."""
     nodes.until(NORMAL, NORMAL)
-    time.sleep(2.5)  # a node that watches the other since just now takes nothing from it
     return nodes
 
 
@@ -119,8 +118,13 @@ def test_by_hand_and_through_restarts(pair: Pair) -> None:
     off = state("Unknown", "High Availability Not Enabled")
     pair.until(off, off, seconds=1)
     one.command("user", "delete", "bob", "--yes")
-    said = one.command("prg", "enable-ha", "pair")
+    said = two.command("prg", "enable-ha", "pair")
+    one.kill()  # it is on: nobody needs to wait before he relies on it
     assert "1 were recorded when high availability was turned off" in said, said
+    pair.until(state("Unknown", "Peer Down"), state(BACKUP, "Peer Down"))
+    one.restart()
+    pair.until(state("Failed Over", INIT), state(BACKUP, "Peer Down"))
+    two.command("utils", "ha", "fallback", "node1")
 
 
 @pytest.mark.timeout(180)

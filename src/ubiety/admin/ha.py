@@ -156,7 +156,7 @@ def _node_view(node: Node, group: Group, one: topology.Node) -> NodeView:
         reason=state[1].value,
         answers=True,
         release=__version__,
-        is_enabled=recovery is not None and recovery.is_enabled,
+        is_enabled=recovery is not None and recovery.is_in_force,
         has_database=recovery is None or recovery.has_database,
         manager_runs=recovery is not None and recovery.is_running,
         critical_down=recovery.critical_down() if recovery else [],

@@ -76,6 +76,10 @@ class Tenures(Protocol):
     def set_rivals(self, rivals: Mapping[int, int]) -> None:
         """Say which other node may take each set that we serve or might serve; those absent: none may."""
 
+    @property
+    def are_rivals_named(self) -> bool:
+        """Whether the leases name them, so that they may take the sets when this node dies."""
+
     def watch(self, notice: Callable[[Lost], None]) -> None:
         """Have ``notice(lost)`` called when a set may be served no more."""
 
@@ -202,6 +206,11 @@ class Recovery:
     def is_enabled(self) -> bool:
         """Whether this node has taken over that high availability is on."""
         return self.core.facts.is_enabled
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether the peer could take over if this node died now."""
+        return self.is_enabled and self._tenures.are_rivals_named
 
     @property
     def is_running(self) -> bool:

@@ -116,6 +116,11 @@ class Tenure:
         """Note which other node may take each set that we serve or might serve; 0 or absent: none may."""
         self._rivals = {set_id: node_id for set_id, node_id in rivals.items() if node_id != self.node_id}
 
+    def are_rivals_named(self) -> bool:
+        """Tell whether the row of every set that we serve names who may take it, and nobody else."""
+        named = ((set_id, served.named) for set_id, served in self._served.items() if not served.is_taken)
+        return all(names == {self._rivals.get(set_id, NOBODY)} for set_id, names in named)
+
     def note_epoch(self, set_id: int, epoch: int) -> None:
         """Note an epoch that was read: whoever asks for a hold with an older one gets none."""
         self._newest[set_id] = max(epoch, self._newest.get(set_id, 0))

@@ -126,6 +126,12 @@ class Tenures:
         with self._lock:
             self._tenure.set_rivals(rivals)
 
+    @property
+    def are_rivals_named(self) -> bool:
+        """Whether the leases name them, so that they may take the sets when this node dies."""
+        with self._lock:
+            return self._tenure.are_rivals_named()
+
     def watch(self, notice: Callable[[Lost], None]) -> None:
         """Have ``notice(lost)`` called at once when a set may be served no more."""
         self._on_lost.append(notice)
@@ -320,6 +326,7 @@ class AlwaysServing:
     """The sets of a node that is alone with its database: what it has taken it serves until it gives it."""
 
     deadline = inf
+    are_rivals_named = True
 
     def __init__(self, database: Database, node_id: int, name: str) -> None:
         self._database = database

@@ -31,7 +31,7 @@ class Pace:
     def _go(self) -> None:
         self._is_armed = False
         now, rate = self._now(), self._rate()
-        while self._begun and self._begun[0] <= now - SECOND:
+        while self._begun and self._begun[0] + SECOND <= now:  # as it is armed for: no turn in vain
             self._begun.popleft()
         while self._waiting and len(self._begun) < rate:
             self._begun.append(now)

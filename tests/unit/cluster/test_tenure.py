@@ -388,6 +388,23 @@ def test_a_set_that_nobody_may_take_needs_no_lease() -> None:
     assert [lost.reason for lost in tenure.expire(1003.0)] == ["neither lease nor hold"]
 
 
+def test_rivals_are_named_once_the_row_is_known_to_name_them_alone() -> None:
+    tenure = Tenure(ONE, 0.0)
+    order = tenure.take(SET, 0.0)
+    assert order is not None
+    tenure.taken(order, 5)
+    assert tenure.are_rivals_named()  # there are none
+    tenure.set_rivals({SET: TWO})
+    assert not tenure.are_rivals_named()
+    renewal = tenure.renew(1.0)
+    tenure.failed()  # it may have been written, or not
+    assert not tenure.are_rivals_named()
+    tenure.renewed(renewal, [SET])
+    assert tenure.are_rivals_named()
+    tenure.set_rivals({})
+    assert not tenure.are_rivals_named()
+
+
 def test_who_was_stopped_tells_until_when_it_served() -> None:
     tenure = Tenure(ONE, 0.0)
     tenure.set_rivals({SET: TWO})
