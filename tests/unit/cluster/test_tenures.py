@@ -145,6 +145,7 @@ async def test_a_set_that_is_given_is_taken_at_once(url: str) -> None:
         assert one.lost == []
 
 
+@pytest.mark.alone
 async def test_a_dead_node_is_taken_over_in_three_seconds(url: str) -> None:
     async with pair(url, LocalBus()) as (one, two):
         await asyncio.sleep(LEASE)  # a node that was started just now takes nothing
