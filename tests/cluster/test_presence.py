@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from tests.harness.client import Client, log_in
 from tests.harness.wire import Tag
 from tests.nats import Nats
 from tests.node import DOMAIN, Node, NodeFactory
+from ubiety.cluster.changes import POLL_SECONDS
 from ubiety.xmpp import ns
 
 MakeNats = Callable[..., Nats]
@@ -58,6 +60,7 @@ async def test_people_of_two_nodes_see_each_other_until_one_dies(
     homes = {name: home_of(one, name) for name in ("ann", "bob")}
     assert sorted(homes.values()) == ["node1", "node2"], homes
     at = {name: nodes[int(home[-1]) - 1] for name, home in homes.items()}
+    await asyncio.sleep(POLL_SECONDS + 0.5)  # by then every node has heard of them
     (ann,) = await log_in(at["ann"].place, "ann")
     (bob,) = await log_in(at["bob"].place, "bob")
     for client in (ann, bob):

@@ -223,7 +223,7 @@ async def test_luggage_is_handed_over_before_and_taken_up_behind_the_move(postgr
     async with cluster(postgres_url, "alpha", "beta") as (alpha, beta):
         ours, theirs = Luggage(alpha), Luggage(beta)
         ada = await add(alpha, "ada", alpha.id)
-        await until(lambda: beta.set_of("ada") == alpha.id)
+        await until(lambda: alpha.set_of("ada") == beta.set_of("ada") == alpha.id)
         await beta.moving.move([Move(ada.id, alpha.id, beta.id)])
         await until(lambda: theirs.seen)
         assert theirs.seen == [("arrived", "ada", True)]
